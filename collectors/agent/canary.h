@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * canary.h -- what a canary is to the agent: a row in a table.
+ *
+ * A canary is one folder (icmp/, tcp/, http/) with the same files: cmd.c parses
+ * the parameters of a test, run.c drives one run on the event loop, result.c turns
+ * what was seen into metrics and attributes. A run never blocks the loop and
+ * always ends: with a result, by its timeout at the latest. Single threaded.
+ */
+#ifndef PCTL_AGENT_CANARY_H
+#define PCTL_AGENT_CANARY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/result.h"
+
+struct event_base;
+struct resolver;
+
+/* A test as configured, whatever it came from. Owned by the scheduler. */
+struct test_spec
+{
+	char test_id[37];	  /* lower-case UUID text */
+	char name[128];		  /* may be empty */
+	char type[32];		  /* canary type */
+	char target[1024];	  /* as the canary defines it */
+	uint32_t interval_ms; /* 1,000 .. 86,400,000 */
+	uint32_t timeout_ms;  /* 100 .. 60,000, at most the interval */
+	struct test_param
+	{
+		char *key;
+		char *value;
+	} *params; /* sorted by key */
+	size_t param_count;
+};
+
+/* What a run may use of the agent. One for the whole process. */
+struct canary_env
+{
+	struct event_base *base;
+	struct resolver *resolver; /* hosts and resolv.conf, no NSS */
+	int icmp4_fd, icmp6_fd;	   /* raw or ping sockets opened before privileges fell; -1 */
+	bool icmp4_raw, icmp6_raw;
+	int icmp_errno;			   /* why an fd is -1 */
+};
+
+struct canary_run; /* private to the canary */
+
+/* Called exactly once a run, from the loop. The result belongs to the callee's caller:
+ * valid during the call only. */
+typedef void (*canary_done)(const struct result *result, void *arg);
+
+struct canary_ops
+{
+	const char *type;	 /* canary_type on the wire */
+	const char *summary; /* one line for --help */
+
+	/* Checks target and params. On failure false, with a sentence in err that names the
+	 * parameter; on success *cmd holds the parsed form, freed by cmd_free. */
+	bool (*cmd_parse)(const struct test_spec *spec, void **cmd, char *err, size_t errlen);
+	void (*cmd_free)(void *cmd);
+
+	/* Starts one run; done is called later, never from inside start. NULL when memory is
+	 * out. A canary's own fault is a result with error_type "local_fault". */
+	struct canary_run *(*start)(struct canary_env *env, const struct test_spec *spec,
+								const void *cmd, canary_done done, void *arg);
+
+	/* Abandons a run: done is not called. */
+	void (*cancel)(struct canary_run *run);
+};
+
+extern const struct canary_ops canary_icmp;
+extern const struct canary_ops canary_tcp;
+extern const struct canary_ops canary_http;
+
+/* NULL when there is no such type. */
+const struct canary_ops *canary_find(const char *type);
+
+/* For --help and --once: every row of the table, NULL-terminated. */
+extern const struct canary_ops *const canary_table[];
+
+#endif
