@@ -17,6 +17,7 @@
 #include "agent/result.h"
 
 struct event_base;
+struct icmp_engine;
 struct resolver;
 
 /* A test as configured, whatever it came from. Owned by the scheduler. */
@@ -44,7 +45,16 @@ struct canary_env
 	int icmp4_fd, icmp6_fd;	   /* raw or ping sockets opened before privileges fell; -1 */
 	bool icmp4_raw, icmp6_raw;
 	int icmp_errno;			   /* why an fd is -1 */
+	struct icmp_engine *icmp;  /* NULL until the first icmp run; canary_env_close frees it */
 };
+
+/* Opens what needs privileges (raw ICMP sockets, ping sockets where raw ones are refused), to be
+ * called before they are dropped. Never fails: icmp_errno says what is missing, and a run
+ * that needs it ends as a local_fault. base and resolver stay as they are. */
+void canary_env_open(struct canary_env *env);
+
+/* Closes the sockets and frees what canaries keep between runs. No run may be left. */
+void canary_env_close(struct canary_env *env);
 
 struct canary_run; /* private to the canary */
 
