@@ -1,0 +1,113 @@
+#!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
+#
+# Documentation keeps step with the code: links lead somewhere, every setting of the
+# extension and of each process is described in docs/20-configure.md, every key of
+# a process is in its sample file under deploy/etc, and nothing there is unknown.
+
+. "$(dirname "$0")/lib/check.sh"
+
+readonly CONFIGURE=docs/20-configure.md
+
+# file:line<TAB>link for every relative link of the Markdown files.
+links()
+{
+	perl -e '
+		for my $file (@ARGV) {
+			open my $in, "<", $file or die "$file: $!\n";
+			my $fenced = 0;
+			while (<$in>) {
+				$fenced = !$fenced if /^\s*```/;
+				next if $fenced;
+				s/`[^`]*`//g;
+				while (/\]\(\s*<?([^)\s>]+)>?[^)]*\)/g) {
+					my $link = $1;
+					next if $link =~ /^(?:[a-z][a-z0-9+.-]*:|\/\/)/i;
+					print "$file:$.\t$link\n";
+				}
+			}
+		}' "$@"
+}
+
+# Anchors as Git hosts make them from headings.
+anchors()
+{
+	grep -E '^#{1,6} ' "$1" | sed -E 's/^#+ +//; s/`//g; s/\[([^]]*)\]\([^)]*\)/\1/g' |
+		tr '[:upper:]' '[:lower:]' | sed -E 's/[^a-z0-9 _-]//g; s/ /-/g'
+}
+
+# process<TAB>key<TAB>file:line for every row of a settings table.
+keys()
+{
+	perl -e '
+		for my $file (@ARGV) {
+			open my $in, "<", $file or die "$file: $!\n";
+			local $/;
+			my $text = <$in>;
+			my ($process) = $file =~ m{^collectors/([^/]+)/};
+			while ($text =~ /\{\s*(?:\.name\s*=\s*)?"([a-z][a-z0-9_.]*)",\s*(?:\.type\s*=\s*)?CONF_[A-Z]/g) {
+				my $key = $1;
+				my $line = 1 + (substr($text, 0, $-[0]) =~ tr/\n//);
+				print "$process\t$key\t$file:$line\n";
+			}
+			if ($text =~ /^\s*CONF_KEY_LOG_LEVEL\(/m) {
+				my $line = 1 + (substr($text, 0, $-[0]) =~ tr/\n//);
+				print "$process\tlog.level\t$file:$line\n";
+			}
+		}' "$@"
+}
+
+# The part of the page about one process.
+section()
+{
+	awk -v want="## probectl-$1" '/^## /{ on = (tolower($0) == want) } on' "$CONFIGURE"
+}
+
+mapfile -t pages < <(git ls-files -co --exclude-standard -- '*.md')
+while IFS=$'\t' read -r at link; do
+	target=${link%%#*}
+	file=${at%:*}
+	if [ -z "$target" ]; then
+		target=$file
+	elif [ "${target#/}" != "$target" ]; then
+		target=.$target
+	else
+		target=$(dirname "$file")/$target
+	fi
+	if [ ! -e "$target" ]; then
+		finding "$at: $link leads nowhere"
+	elif [ "${link#*#}" != "$link" ] && [ "${target%.md}" != "$target" ]; then
+		anchors "$target" | grep -qx -- "${link#*#}" || finding "$at: $link: no such heading"
+	fi
+done < <(links "${pages[@]}")
+
+# Settings of the extension.
+settings=0
+while IFS=: read -r file line name; do
+	settings=$((settings + 1))
+	grep -qF "\`$name\`" "$CONFIGURE" || finding "$file:$line: $name is not in $CONFIGURE"
+done < <(grep -noHE '^[^*]*"probectl\.[a-z_]+"' src/core/guc.c 2>/dev/null | sed -E 's/^([^:]+):([0-9]+):.*"(probectl\.[a-z_]+)".*/\1:\2:\3/' | sort -t: -u -k3,3)
+while IFS=: read -r line name; do
+	grep -qs "\"$name\"" src/*/*.c || finding "$CONFIGURE:$line: no setting $name"
+done < <(grep -noE '^\| `probectl\.[a-z_]+`' "$CONFIGURE" | sed -E 's/^([0-9]+):\| `(.*)`/\1:\2/')
+
+# Settings of the processes.
+mapfile -t sources < <(c_files collectors -- '*.c')
+known=$([ ${#sources[@]} -eq 0 ] || keys "${sources[@]}" | awk -F'\t' '$1 != "lib"')
+while IFS=$'\t' read -r process key at; do
+	[ -n "$process" ] || continue
+	settings=$((settings + 1))
+	section "$process" | grep -qF "\`$key\`" || finding "$at: $key of probectl-$process is not in its section of $CONFIGURE"
+	sample=deploy/etc/$process.yaml
+	if [ -f "$sample" ]; then
+		grep -qE "^(# *)?( *)${key##*.}:" "$sample" || finding "$at: $key is not in $sample"
+	else
+		finding "$at: no sample file $sample"
+	fi
+done <<<"$known"
+for process in $(cut -f1 <<<"$known" | sort -u); do
+	while read -r key; do
+		grep -qP "^$process\t\Q$key\E\t" <<<"$known" || finding "$CONFIGURE:0: probectl-$process has no setting $key"
+	done < <(section "$process" | grep -oE '^\| `[a-z][a-z0-9_.]*`' | sed -E 's/^\| `(.*)`/\1/')
+done
+finish "${#pages[@]} pages, $settings settings"

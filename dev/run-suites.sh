@@ -1,0 +1,409 @@
+#!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
+#
+# The engine behind make check: runs the suites that are named, one after the other,
+# and counts. A suite consists of parts, each one run of one test runner; the runner's
+# output goes to build/test-logs/<suite>.log between two marker lines, from which it is
+# counted afterwards. A part that ran no test, or whose runner failed although no
+# test did, counts as one failure, so that nothing is green by not running.
+#
+#   dev/run-suites.sh regress isolation
+#   dev/run-suites.sh all
+#   KEEP=1 dev/run-suites.sh regress       keep the private server's folder
+#
+# The last line is always "N passed, N failed".
+
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+TOP=$PWD
+. dev/lib/server.sh
+
+readonly ALL=(lint unit fuzz regress isolation pgtap tenancy system web)
+readonly LOGS=build/test-logs
+readonly PYTHON=/usr/bin/python3 # Debian's: the modules of dev/packages/test belong to it
+readonly FUZZ_SECONDS=${FUZZ_SECONDS:-5}
+readonly PART_SECONDS=${PART_SECONDS:-900}
+WORK=
+server_state=none
+total_passed=0
+total_failed=0
+
+# ---- parts ---------------------------------------------------------------------------
+
+# part KIND NAME COMMAND...: one run of one runner. KIND says how it is counted.
+part()
+{
+	local kind=$1 name=$2 started rc
+	shift 2
+	started=$(date +%s%N)
+	printf '@@ begin %s %s\n' "$kind" "$name" >>"$LOG"
+	"$@" >>"$LOG" 2>&1 </dev/null
+	rc=$?
+	printf '\n@@ end %d %d\n' "$rc" $((($(date +%s%N) - started) / 1000000)) >>"$LOG"
+	count_parts "$LOG" | tail -n 1 | {
+		local passed failed ms
+		read -r passed failed ms name
+		if [ "$failed" -eq 0 ]; then
+			printf '  ok      %-40s %4d %8s s\n' "$name" "$passed" "$(seconds "$ms")"
+		else
+			printf '  FAILED  %-40s %4d %8s s\n' "$name" "$failed" "$(seconds "$ms")"
+		fi
+	}
+}
+
+# Reads a log with markers; writes "<passed> <failed> <ms> <name>" for each part. The
+# runners colour their output; escapes are removed first.
+count_parts()
+{
+	sed -e 's/\x1b\[[0-9;?]*[A-Za-z]//g' -e 's/\r$//' "$1" | awk '
+		function number(text, word,    at, rest) {
+			if (!match(text, "[0-9]+ " word)) return 0
+			rest = substr(text, RSTART, RLENGTH)
+			return rest + 0
+		}
+		/^@@ begin / { kind = $3; name = $4; passed = failed = 0; next }
+		/^@@ end / {
+			if (kind == "check") { if ($3 == 0) passed = 1; else failed = 1 }
+			if ($3 != 0 && failed == 0) failed = 1
+			if (passed + failed == 0) failed = 1
+			print passed, failed, $4, name
+			kind = ""
+			next
+		}
+		kind == "regress" && /\.\.\. +ok +[0-9]+ ms/ { passed++ }
+		kind == "regress" && /\.\.\. +(FAILED|failed)/ { failed++ }
+		kind == "tap" && /^not ok [0-9]+/ && !/# TODO/ { failed++ }
+		kind == "tap" && /^ok [0-9]+/ { passed++ }
+		kind == "gate" && /^not ok [0-9]+/ { failed++ }
+		kind == "gate" && /^ok [0-9]+/ { if (/# (skip|SKIP|TODO)/) failed++; else passed++ }
+		kind == "cmocka" && /^\[  PASSED  \] [0-9]+ test/ { passed += $4 }
+		kind == "cmocka" && /^\[  FAILED  \] [0-9]+ test/ { failed += $4 }
+		kind ~ /^pytest/ && /(passed|failed|error|skipped|no tests ran).* in [0-9.]+s/ {
+			passed += number($0, "passed")
+			failed += number($0, "failed") + number($0, "error")
+			if (kind == "pytest-gate") failed += number($0, "skipped") + number($0, "xfailed")
+		}
+		# vitest, node --test, Playwright
+		kind == "web" && /^ *Tests +[0-9]/ { passed += number($0, "passed"); failed += number($0, "failed") }
+		kind == "web" && /^(#|ℹ) pass [0-9]+$/ { passed += $3 }
+		kind == "web" && /^(#|ℹ) fail [0-9]+$/ { failed += $3 }
+		kind == "web" && /^ +[0-9]+ passed( \(|$)/ { passed += $1 }
+		kind == "web" && /^ +[0-9]+ (failed|did not run)$/ { failed += $1 }
+		END { if (kind != "") print 0, 1, 0, name }'
+}
+
+seconds()
+{
+	printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100))
+}
+
+# What a failed suite has to say: the end of each failed part, without its markers.
+show_failures()
+{
+	awk -v keep=40 '
+		/^@@ begin / { n = 0; name = $4; bad = 0; next }
+		/^@@ end / {
+			if ($3 != 0 || bad) {
+				print "  ---- " name
+				for (i = (n > keep ? n - keep : 0); i < n; i++) print "  | " lines[i]
+			}
+			n = 0; name = ""
+			next
+		}
+		/^not ok|FAILED|^E   / { bad = 1 }
+		{ lines[n++] = $0 }
+		END { if (name != "") { print "  ---- " name " (did not end)"; for (i = (n > keep ? n - keep : 0); i < n; i++) print "  | " lines[i] } }' "$LOG"
+}
+
+# ---- what suites need ------------------------------------------------------------------
+
+# One private server for all suites that need one; started once, checked at the end.
+need_server()
+{
+	case $server_state in
+		up) return 0 ;;
+		failed) return 1 ;;
+	esac
+	if server_tree && server_start; then
+		server_state=up
+		mkdir "$WORK/in"
+		cp -r sql expected "$WORK/in/" 2>/dev/null
+		[ ! -d test/isolation ] || cp -r test/isolation "$WORK/in/"
+		[ ! -d test/pgtap ] || cp -r test/pgtap "$WORK/in/"
+		[ "$(id -u)" -ne 0 ] || chown -R "$SERVER_USER:" "$WORK/in"
+	else
+		server_state=failed
+		return 1
+	fi
+}
+
+make_value()
+{
+	printf 'include Makefile\nprint-value-of: ; @echo $(%s)\n.PHONY: print-value-of\n' "$1" |
+		make -s --no-print-directory -f - print-value-of 2>/dev/null
+}
+
+# pg_regress or its isolation twin, on the private server.
+pg_tests()
+{
+	local runner=$1 inputs=$2 outputs=$WORK/out-$3 rc
+	shift 3
+	need_server || return 1
+	as_tester mkdir -p "$outputs"
+	as_tester timeout "$PART_SECONDS" "$runner" --bindir="$TREE_BIN" --inputdir="$inputs" \
+		--outputdir="$outputs" --host="$WORK" --port=5432 --user=postgres "$@"
+	rc=$?
+	if [ -s "$outputs/regression.diffs" ]; then
+		cp "$outputs/regression.diffs" "$LOGS/${outputs##*/out-}.diffs"
+		cat "$outputs/regression.diffs"
+	fi
+	return $rc
+}
+
+pgxs_tests()
+{
+	echo "$(dirname "$(dirname "$(pg_config --pgxs)")")/test/$1"
+}
+
+# pg_prove over files in the database NAME, which is made for it.
+prove()
+{
+	local name=$1
+	shift
+	need_server || return 1
+	"$TREE_BIN/psql" -XqAt -d postgres -c "DROP DATABASE IF EXISTS $name WITH (FORCE)" || return 1
+	server_database "$name" || return 1
+	"$TREE_BIN/psql" -Xq -v ON_ERROR_STOP=1 -c 'CREATE SCHEMA tap' \
+		-c 'CREATE EXTENSION pgtap SCHEMA tap' \
+		-c "ALTER DATABASE $name SET search_path = public, tap" || return 1
+	(cd "$WORK/in" && timeout "$PART_SECONDS" pg_prove --verbose --no-psqlrc \
+		--psql-bin "$TREE_BIN/psql" --host "$WORK" --username postgres --dbname "$name" "$@")
+}
+
+# Debian's Python without what a user's environment adds.
+run_pytest()
+{
+	timeout "$PART_SECONDS" env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE -u PYTHONPATH -u PYTHONHOME \
+		PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -m pytest -p no:cacheprovider -ra --tb=short "$@"
+}
+
+# ---- the suites ------------------------------------------------------------------------
+
+suite_lint()
+{
+	local check
+	part check checks-find-faults dev/selftest.sh
+	part check private-server lint_server
+	for check in dev/check-*.sh; do
+		[ "$check" = dev/check-all.sh ] || part check "$(basename "$check" .sh)" "$check"
+	done
+	unset PGDATABASE
+}
+
+lint_server()
+{
+	need_server && server_database regress_probectl_lint
+}
+
+suite_unit()
+{
+	local test
+	part check build-unit-tests make -s unit-tests
+	for test in build/test/unit/test_*; do
+		[ -x "$test" ] && [ ! -d "$test" ] && [ "${test%.*}" = "$test" ] || continue
+		part cmocka "$(basename "$test")" timeout "$PART_SECONDS" "$test"
+	done
+}
+
+suite_fuzz()
+{
+	local source name
+	part check build-fuzz-targets make -s fuzz-targets
+	for source in test/fuzz/fuzz_*.c; do
+		name=$(basename "$source" .c)
+		part check "$name" fuzz_one "$name"
+	done
+}
+
+fuzz_one()
+{
+	local name=$1 corpus=$TOP/test/fuzz/corpus/${1#fuzz_} work rc
+	work=$(mktemp -d)
+	# The seeds first and exactly once, then new inputs for a few seconds.
+	(cd "$work" && timeout 120 "$TOP/build/fuzz/$name" -runs=0 "$corpus" &&
+		mkdir new &&
+		timeout $((FUZZ_SECONDS + 60)) "$TOP/build/fuzz/$name" -max_total_time="$FUZZ_SECONDS" \
+			-timeout=10 -rss_limit_mb=1024 -print_final_stats=1 new "$corpus")
+	rc=$?
+	if [ $rc -ne 0 ]; then
+		mkdir -p "$LOGS/fuzz-findings"
+		find "$work" -maxdepth 1 -type f -exec cp {} "$LOGS/fuzz-findings/" \;
+		echo "inputs that failed: $LOGS/fuzz-findings"
+	fi
+	rm -rf "$work"
+	return $rc
+}
+
+suite_regress()
+{
+	part regress pg_regress regress_tests
+}
+
+regress_tests()
+{
+	local option options=() tests=()
+	for option in $(make_value REGRESS_OPTS); do
+		case $option in
+			--inputdir=* | --outputdir=* | --temp-* | --bindir=* | --host=* | --port=* | --user=*) ;;
+			*) options+=("$option") ;;
+		esac
+	done
+	read -ra tests < <(make_value REGRESS)
+	[ ${#tests[@]} -gt 0 ] || { echo "REGRESS of the Makefile is empty"; return 1; }
+	case " ${options[*]:-} " in *" --dbname="*) ;; *) options+=(--dbname=regress_probectl) ;; esac
+	need_server || return 1
+	pg_tests "$(pgxs_tests regress)/pg_regress" "$WORK/in" regress "${options[@]}" "${tests[@]}"
+}
+
+suite_isolation()
+{
+	part regress isolationtester isolation_tests
+}
+
+isolation_tests()
+{
+	local option options=() tests=()
+	for option in $(make_value ISOLATION_OPTS); do
+		case $option in
+			--inputdir=* | --outputdir=* | --temp-* | --bindir=* | --host=* | --port=* | --user=*) ;;
+			*) options+=("$option") ;;
+		esac
+	done
+	read -ra tests < <(make_value ISOLATION)
+	[ ${#tests[@]} -gt 0 ] || { echo "ISOLATION of the Makefile is empty"; return 1; }
+	case " ${options[*]:-} " in *" --load-extension="*) ;; *) options+=(--load-extension=probectl) ;; esac
+	case " ${options[*]} " in *" --dbname="*) ;; *) options+=(--dbname=regress_probectl_isolation) ;; esac
+	need_server || return 1
+	pg_tests "$(pgxs_tests isolation)/pg_isolation_regress" "$WORK/in/isolation" isolation "${options[@]}" "${tests[@]}"
+}
+
+# Every pgTAP file has a database of its own, so that none depends on another.
+suite_pgtap()
+{
+	local file name
+	for file in test/pgtap/*.sql; do
+		name=$(basename "$file" .sql)
+		part tap "$name" prove "regress_probectl_${name//[^a-z0-9_]/_}" "pgtap/$name.sql"
+	done
+	part check server-did-not-crash server_log_is_clean
+}
+
+# The gate between tenants: generated from the catalog, and never skipped.
+suite_tenancy()
+{
+	local file name
+	for file in test/pgtap/tenan*.sql; do
+		name=$(basename "$file" .sql)
+		part gate "$name" prove "regress_probectl_gate_${name//[^a-z0-9_]/_}" "pgtap/$name.sql"
+	done
+	part check catalog-rules catalog_rules
+	part pytest-gate processes run_pytest -m tenancy test/system
+}
+
+catalog_rules()
+{
+	need_server && server_database "regress_probectl_rules_$RANDOM" && dev/check-sql.sh
+}
+
+server_log_is_clean()
+{
+	[ "$server_state" = up ] || return 1
+	! grep -nE 'PANIC:|terminated by signal|TRAP:|AddressSanitizer' "$WORK/server.log"
+}
+
+suite_system()
+{
+	local file
+	for file in test/system/test_*.py test/net/test_*.py; do
+		[ ! -f "$file" ] || part pytest "$(basename "$file" .py)" run_pytest "$file"
+	done
+}
+
+suite_web()
+{
+	part check install-node-modules web_modules
+	part check types npm --prefix web run --silent typecheck
+	part web units npm --prefix web test --silent
+	part web page-in-chromium npm --prefix web run --silent e2e
+}
+
+# Only when the lock file is newer than what was installed from it.
+web_modules()
+{
+	[ -f web/node_modules/.package-lock.json ] && [ ! web/package-lock.json -nt web/node_modules/.package-lock.json ] ||
+		npm --prefix web ci --no-audit --no-fund --loglevel=error
+}
+
+# ---- running ---------------------------------------------------------------------------
+
+run_suite()
+{
+	local suite=$1 started passed=0 failed=0 p f ms name
+	LOG=$LOGS/$suite.log
+	: >"$LOG"
+	started=$(date +%s%N)
+	echo "== $suite"
+	shopt -s nullglob
+	"suite_$suite"
+	shopt -u nullglob
+	while read -r p f ms name; do
+		passed=$((passed + p))
+		failed=$((failed + f))
+	done < <(count_parts "$LOG")
+	if [ $((passed + failed)) -eq 0 ]; then
+		echo "  no test ran"
+		failed=1
+	fi
+	[ "$failed" -eq 0 ] || show_failures "$LOG"
+	printf '   %s: %d passed, %d failed (%s s; %s)\n' "$suite" "$passed" "$failed" \
+		"$(seconds $((($(date +%s%N) - started) / 1000000)))" "$LOG"
+	total_passed=$((total_passed + passed))
+	total_failed=$((total_failed + failed))
+}
+
+main()
+{
+	local suites=() suite started=$SECONDS
+
+	for suite in "$@"; do
+		case " ${ALL[*]} " in
+			*" $suite "*) suites+=("$suite") ;;
+			*)
+				if [ "$suite" = all ]; then
+					suites+=("${ALL[@]}")
+				else
+					echo "run-suites: no suite called \"$suite\"; there are: ${ALL[*]}" >&2
+					exit 2
+				fi
+				;;
+		esac
+	done
+	[ ${#suites[@]} -gt 0 ] || { echo "usage: dev/run-suites.sh all | ${ALL[*]}" >&2; exit 2; }
+
+	mkdir -p "$LOGS"
+	trap '[ -n "${KEEP:-}" ] && [ -n "$WORK" ] && server_stop && echo "kept: $WORK" || server_remove' EXIT
+	trap 'exit 130' INT TERM
+	for suite in "${suites[@]}"; do
+		run_suite "$suite"
+	done
+	if [ "$server_state" = up ] && ! server_log_is_clean; then
+		echo "== the private server crashed during the tests; its log: $LOGS/server.log"
+		total_failed=$((total_failed + 1))
+	fi
+	[ ! -f "${WORK:-/nonexistent}/server.log" ] || cp "$WORK/server.log" "$LOGS/server.log"
+	echo "== all suites in $((SECONDS - started)) s"
+	echo "$total_passed passed, $total_failed failed"
+	[ "$total_failed" -eq 0 ]
+}
+
+main "$@"
