@@ -16,7 +16,7 @@ check_text()
 {
 	local file install
 
-	for file in src/*/schema.sql src/*/api.sql src/*/policy.sql src/header.sql; do
+	for file in src/header.sql src/*/*.sql; do
 		[ ! -f "$file" ] || grep -qF -- "$file" Makefile src/*.mk 2>/dev/null ||
 			in_sources "$file" || finding "$file:1: not in the Makefile's list of SQL files"
 	done
