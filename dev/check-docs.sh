@@ -86,7 +86,8 @@ settings=0
 while IFS=: read -r file line name; do
 	settings=$((settings + 1))
 	grep -qF "\`$name\`" "$CONFIGURE" || finding "$file:$line: $name is not in $CONFIGURE"
-done < <(grep -noHE '^[^*]*"probectl\.[a-z_]+"' src/core/guc.c 2>/dev/null | sed -E 's/^([^:]+):([0-9]+):.*"(probectl\.[a-z_]+)".*/\1:\2:\3/' | sort -t: -u -k3,3)
+done < <(perl -0ne 'while (/DefineCustom\w+Variable\(\s*"(probectl\.\w+)"/g) {
+	print "$ARGV:", 1 + (substr($_, 0, $-[0]) =~ tr/\n//), ":$1\n" }' src/core/guc.c 2>/dev/null)
 while IFS=: read -r line name; do
 	grep -qs "\"$name\"" src/*/*.c || finding "$CONFIGURE:$line: no setting $name"
 done < <(grep -noE '^\| `probectl\.[a-z_]+`' "$CONFIGURE" | sed -E 's/^([0-9]+):\| `(.*)`/\1:\2/')

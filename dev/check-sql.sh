@@ -44,7 +44,8 @@ where()
 {
 	local kind=$1 name=$2 bare
 	bare=${name#*.}
-	bare=${bare%_p[0-9]*}
+	# A partition is made by code; its parent's line is the one to look at.
+	[[ $bare =~ ^(.*)_[0-9]{8}$ ]] && bare=${BASH_REMATCH[1]}
 	grep -nEi "CREATE (OR REPLACE )?(UNLOGGED )?$kind (IF NOT EXISTS )?([a-z_]+\.)?$bare([^a-z0-9_]|\$)" \
 		src/*/*.sql src/*.sql /dev/null 2>/dev/null | head -n 1 | cut -d: -f1,2
 }
