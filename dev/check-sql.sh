@@ -47,7 +47,7 @@ where()
 	# A partition is made by code; its parent's line is the one to look at.
 	[[ $bare =~ ^(.*)_[0-9]{8}$ ]] && bare=${BASH_REMATCH[1]}
 	grep -nEi "CREATE (OR REPLACE )?(UNLOGGED )?$kind (IF NOT EXISTS )?([a-z_]+\.)?$bare([^a-z0-9_]|\$)" \
-		src/*/*.sql src/*.sql /dev/null 2>/dev/null | head -n 1 | cut -d: -f1,2
+		src/*/*.sql src/*.sql /dev/null 2>/dev/null | head -n 1 | cut -d: -f1,2 || true
 }
 
 check_database()

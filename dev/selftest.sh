@@ -132,6 +132,62 @@ printf '# Settings\n\n## probectl-agent\n\n| `spool.dir` | x |\n' >docs/20-confi
 printf 'spool:\n  dir: x\n' >deploy/etc/agent.yaml
 expect passes check-docs.sh
 
+# The rules on the catalog, on an extension that is nothing but faults, then on none.
+tree
+mkdir -p build test
+: >build/probectl.so
+: >test/probectl.conf
+cat >probectl.control <<'SQL'
+default_version = '0'
+relocatable = false
+superuser = true
+SQL
+cat >build/probectl--0.sql <<'SQL'
+CREATE ROLE probectl_app NOLOGIN;
+CREATE ROLE probectl_ingest LOGIN BYPASSRLS;
+CREATE SCHEMA probectl;
+CREATE SCHEMA probectl_internal;
+CREATE SCHEMA probectl_api;
+GRANT CREATE ON SCHEMA probectl_api TO probectl_app;
+CREATE FUNCTION probectl.current_tenant() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid';
+CREATE TABLE probectl.bare (tenant_id uuid, id int PRIMARY KEY, UNIQUE (tenant_id, id));
+CREATE TABLE probectl.child (tenant_id uuid NOT NULL, id int, PRIMARY KEY (tenant_id, id), FOREIGN KEY (id) REFERENCES probectl.bare);
+CREATE TABLE probectl.parted (tenant_id uuid NOT NULL, day int) PARTITION BY RANGE (day);
+CREATE TABLE probectl.parted_20200101 PARTITION OF probectl.parted FOR VALUES FROM (1) TO (2);
+GRANT SELECT ON probectl.parted_20200101 TO probectl_app;
+GRANT SELECT ON probectl.child TO PUBLIC;
+ALTER TABLE probectl.child ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY open ON probectl.child USING (true);
+CREATE VIEW probectl.seen AS SELECT 1 AS one;
+CREATE MATERIALIZED VIEW probectl.kept AS SELECT 1 AS one;
+CREATE FUNCTION probectl.risky() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1';
+SQL
+for fault in 'bare: row-level security is not enabled' 'bare: row-level security is not forced' \
+	'bare: tenant_id may be NULL' 'bare: no policy' 'bare: unique key bare_pkey does not start' \
+	'child: foreign key child_id_fkey' 'child: policy open does not compare' 'child: SELECT is granted to PUBLIC' \
+	'parted_20200101: row-level security is not enabled' 'parted_20200101: partition is granted to probectl_app' \
+	'seen: security_invoker' 'kept: materialized views' 'risky: SECURITY DEFINER without' \
+	'risky: PUBLIC may execute' 'risky: no COMMENT' 'bare: no COMMENT' \
+	'probectl_ingest: may ignore' 'probectl_api: probectl_app may create'; do
+	faults=${faults:+$faults|}$fault
+done
+expect fails check-sql.sh "$faults"
+found=$(dev/check-sql.sh 2>&1 || true)
+while IFS= read -r fault; do
+	grep -qF -- "$fault" <<<"$found" || { echo "check-sql.sh does not find: $fault"; failed=$((failed + 1)); }
+done < <(tr '|' '\n' <<<"$faults")
+cat >build/probectl--0.sql <<'SQL'
+CREATE SCHEMA probectl;
+CREATE FUNCTION probectl.current_tenant() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid';
+COMMENT ON FUNCTION probectl.current_tenant() IS 'none';
+REVOKE ALL ON FUNCTION probectl.current_tenant() FROM PUBLIC;
+CREATE TABLE probectl.good (tenant_id uuid NOT NULL, id int, PRIMARY KEY (tenant_id, id));
+COMMENT ON TABLE probectl.good IS 'good';
+ALTER TABLE probectl.good ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_isolation ON probectl.good USING (tenant_id = probectl.current_tenant());
+SQL
+expect passes check-sql.sh '1 tenant tables, 1 functions'
+
 cd "$TOP"
 if [ "$failed" -gt 0 ]; then
 	echo "$failed checks do not find what they are for" >&2
