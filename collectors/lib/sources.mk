@@ -1,8 +1,19 @@
 # SPDX-License-Identifier: PostgreSQL
 lib_SRCS = \
+	lib/arena.c \
+	lib/backoff.c \
 	lib/buf.c \
+	lib/cert.c \
+	lib/clock.c \
 	lib/conf.c \
 	lib/confyaml.c \
+	lib/crc32c.c \
+	lib/crypto.c \
+	lib/files.c \
+	lib/grpc.c \
+	lib/grpcframe.c \
+	lib/link.c \
 	lib/log.c \
 	lib/mem.c \
-	lib/metrics.c
+	lib/metrics.c \
+	lib/uuid.c
