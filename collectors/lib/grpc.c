@@ -325,6 +325,26 @@ on_stream_close(nghttp2_session *session, int32_t stream, uint32_t error_code, v
 	return 0;
 }
 
+/* A request that never left, because the server is going away. */
+static int
+on_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int why, void *arg)
+{
+	struct grpc_conn *c = arg;
+	struct grpc_call *call;
+
+	if (frame->hd.type != NGHTTP2_HEADERS)
+		return 0;
+	TAILQ_FOREACH (call, &c->calls, entry)
+	{
+		if (call->stream != frame->hd.stream_id)
+			continue;
+		call->stream = 0;
+		call_finish(call, GRPC_UNAVAILABLE, nghttp2_strerror(why));
+		break;
+	}
+	return 0;
+}
+
 static int
 on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
@@ -373,6 +393,9 @@ conn_down(struct grpc_conn *c, const char *why)
 	event_del(c->keepalive);
 	event_del(c->flush);
 	c->busy++;
+	/* nghttp2 must not run again: it knows calls that are about to go. */
+	link_close(c->link);
+	c->link = NULL;
 	while (!c->closing && (call = TAILQ_FIRST(&c->calls)))
 	{
 		call->stream = 0;
@@ -509,6 +532,7 @@ session_make(struct grpc_conn *c)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+	nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_not_sent);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
 	made = nghttp2_session_client_new(&c->session, callbacks, c);
 	nghttp2_session_callbacks_del(callbacks);

@@ -43,13 +43,15 @@ struct link
 	struct buf out;
 	size_t out_sent; /* of out */
 	bool read_wants_write;
-	bool *freed; /* set by link_close while callbacks run */
+	int busy;     /* callbacks are running */
+	bool closing; /* closed from a callback: freed when they end */
 	const struct link_ops *ops;
 	void *arg;
 	char host[256];
 };
 
 static void link_ready(evutil_socket_t fd, short what, void *arg);
+static void link_leave(struct link *l);
 
 static void
 link_down(struct link *l, const char *why)
@@ -68,14 +70,9 @@ link_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct link *l = arg;
 
+	l->busy++;
 	link_down(l, l->state == LINK_CONNECTING ? "connect timed out" : "TLS handshake timed out");
-}
-
-/* Runs one callback; false when the link was closed or went down in it. */
-static bool
-link_alive(struct link *l, bool *freed)
-{
-	return !*freed && l->state != LINK_DOWN;
+	link_leave(l);
 }
 
 /* ---- steps; each returns false when the link is gone ---- */
@@ -106,7 +103,7 @@ step_connect(struct link *l)
 }
 
 static bool
-step_handshake(struct link *l, bool *freed)
+step_handshake(struct link *l)
 {
 	char err[256];
 
@@ -116,7 +113,7 @@ step_handshake(struct link *l, bool *freed)
 			event_del(l->timer);
 			l->state = LINK_UP;
 			l->ops->up(l->arg);
-			return link_alive(l, freed);
+			return l->state != LINK_DOWN;
 		case CRYPTO_WANT_READ: event_del(l->writable); return false;
 		case CRYPTO_WANT_WRITE: event_add(l->writable, NULL); return false;
 		case CRYPTO_CLOSED:
@@ -128,7 +125,7 @@ step_handshake(struct link *l, bool *freed)
 }
 
 static bool
-step_read(struct link *l, bool *freed)
+step_read(struct link *l)
 {
 	uint8_t data[LINK_READ_BYTES];
 	char err[256];
@@ -140,7 +137,7 @@ step_read(struct link *l, bool *freed)
 		{
 			case CRYPTO_DONE:
 				l->ops->input(l->arg, data, got);
-				if (!link_alive(l, freed))
+				if (l->state == LINK_DOWN)
 					return false;
 				break;
 			case CRYPTO_WANT_READ: l->read_wants_write = false; return true;
@@ -152,7 +149,7 @@ step_read(struct link *l, bool *freed)
 }
 
 static bool
-step_write(struct link *l, bool *freed)
+step_write(struct link *l)
 {
 	char err[256];
 	size_t put;
@@ -176,7 +173,7 @@ step_write(struct link *l, bool *freed)
 			buf_reset(&l->out);
 			l->out_sent = 0;
 			l->ops->drained(l->arg);
-			if (!link_alive(l, freed))
+			if (l->state == LINK_DOWN)
 				return false;
 		}
 	}
@@ -187,22 +184,24 @@ step_write(struct link *l, bool *freed)
 	return true;
 }
 
+/* Leaves the callbacks; what was closed in them is freed now. */
+static void
+link_leave(struct link *l)
+{
+	if (--l->busy == 0 && l->closing)
+		free(l);
+}
+
 static void
 link_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct link *l = arg;
-	bool freed = false;
 
-	l->freed = &freed;
-	if (l->state == LINK_CONNECTING && !step_connect(l))
-		goto out;
-	if (l->state == LINK_HANDSHAKE && !step_handshake(l, &freed))
-		goto out;
-	if (l->state == LINK_UP && step_read(l, &freed))
-		step_write(l, &freed);
-out:
-	if (!freed)
-		l->freed = NULL;
+	l->busy++;
+	if ((l->state != LINK_CONNECTING || step_connect(l)) &&
+	    (l->state != LINK_HANDSHAKE || step_handshake(l)) && l->state == LINK_UP && step_read(l))
+		step_write(l);
+	link_leave(l);
 }
 
 /* ---- interface ---- */
@@ -286,8 +285,6 @@ link_close(struct link *l)
 {
 	if (!l)
 		return;
-	if (l->freed)
-		*l->freed = true;
 	l->state = LINK_DOWN;
 	if (l->readable)
 		event_free(l->readable);
@@ -299,5 +296,7 @@ link_close(struct link *l)
 	if (l->fd >= 0)
 		close(l->fd);
 	buf_free(&l->out);
-	free(l);
+	l->closing = true;
+	if (!l->busy)
+		free(l);
 }
