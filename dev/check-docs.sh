@@ -36,7 +36,8 @@ anchors()
 		tr '[:upper:]' '[:lower:]' | sed -E 's/[^a-z0-9 _-]//g; s/ /-/g'
 }
 
-# process<TAB>key<TAB>file:line for every row of a settings table.
+# process<TAB>key<TAB>file:line<TAB>default for every row of a settings table; the
+# default is "required" or "unset" where there is none.
 keys()
 {
 	perl -e '
@@ -48,11 +49,14 @@ keys()
 			while ($text =~ /\{\s*(?:\.name\s*=\s*)?"([a-z][a-z0-9_.]*)",\s*(?:\.type\s*=\s*)?CONF_[A-Z]/g) {
 				my $key = $1;
 				my $line = 1 + (substr($text, 0, $-[0]) =~ tr/\n//);
-				print "$process\t$key\t$file:$line\n";
+				my ($row) = substr($text, $-[0]) =~ /^(\{(?:[^{}"]|"(?:\\.|[^"\\])*")*\})/;
+				my $default = !defined $row ? "?" : $row =~ /\.def\s*=\s*"((?:\\.|[^"\\])*)"/ ? $1
+					: $row =~ /CONF_REQUIRED/ ? "required" : $row =~ /CONF_BOOL/ ? "false" : "unset";
+				print "$process\t$key\t$file:$line\t$default\n";
 			}
 			if ($text =~ /^\s*CONF_KEY_LOG_LEVEL\(/m) {
 				my $line = 1 + (substr($text, 0, $-[0]) =~ tr/\n//);
-				print "$process\tlog.level\t$file:$line\n";
+				print "$process\tlog.level\t$file:$line\tinfo\n";
 			}
 		}' "$@"
 }
@@ -95,10 +99,15 @@ done < <(grep -noE '^\| `probectl\.[a-z_]+`' "$CONFIGURE" | sed -E 's/^([0-9]+):
 # Settings of the processes.
 mapfile -t sources < <(c_files collectors -- '*.c')
 known=$([ ${#sources[@]} -eq 0 ] || keys "${sources[@]}" | awk -F'\t' '$1 != "lib"')
-while IFS=$'\t' read -r process key at; do
+while IFS=$'\t' read -r process key at default; do
 	[ -n "$process" ] || continue
 	settings=$((settings + 1))
-	section "$process" | grep -qF "\`$key\`" || finding "$at: $key of probectl-$process is not in its section of $CONFIGURE"
+	row=$(section "$process" | grep -F "| \`$key\` |" || true)
+	if [ -z "$row" ]; then
+		finding "$at: $key of probectl-$process is not in its section of $CONFIGURE"
+	elif [ "$default" != "?" ] && ! grep -qF "| \`$key\` | $default |" <<<"$row"; then
+		finding "$at: $key of probectl-$process is \"$default\", $CONFIGURE says otherwise"
+	fi
 	sample=deploy/etc/$process.yaml
 	if [ -f "$sample" ]; then
 		grep -qE "^(# *)?( *)${key##*.}:" "$sample" || finding "$at: $key is not in $sample"

@@ -140,7 +140,7 @@ need_server()
 make_value()
 {
 	printf 'include Makefile\nprint-value-of: ; @echo $(%s)\n.PHONY: print-value-of\n' "$1" |
-		make -s --no-print-directory -f - print-value-of 2>/dev/null
+		make -s --no-print-directory -f - print-value-of 2>/dev/null || true
 }
 
 # pg_regress or its isolation twin, on the private server.

@@ -124,11 +124,13 @@ expect fails check-docs.sh '^src/core/guc.c:1: probectl.some_thing is not in'
 printf '# Settings\n\n| `probectl.some_thing` | 1 |\n| `probectl.gone` | 1 |\n' >docs/20-configure.md
 expect fails check-docs.sh '^docs/20-configure.md:4: no setting probectl.gone'
 rm src/core/guc.c
-printf '\t{"spool.dir", CONF_STRING, 0},\n' >collectors/agent/settings.c
+printf '\t{"spool.dir", CONF_STRING, 0, .def = "/x"},\n' >collectors/agent/settings.c
 printf '# Settings\n' >docs/20-configure.md
 expect fails check-docs.sh '^collectors/agent/settings.c:1: spool.dir of probectl-agent is not in'
 expect fails check-docs.sh 'no sample file'
-printf '# Settings\n\n## probectl-agent\n\n| `spool.dir` | x |\n' >docs/20-configure.md
+printf '# Settings\n\n## probectl-agent\n\n| `spool.dir` | /y | a folder |\n' >docs/20-configure.md
+expect fails check-docs.sh '^collectors/agent/settings.c:1: spool.dir of probectl-agent is "/x"'
+printf '# Settings\n\n## probectl-agent\n\n| `spool.dir` | /x | a folder |\n' >docs/20-configure.md
 printf 'spool:\n  dir: x\n' >deploy/etc/agent.yaml
 expect passes check-docs.sh
 

@@ -57,7 +57,7 @@ need()
 make_value()
 {
 	printf 'include Makefile\nprint-value-of: ; @echo $(%s)\n.PHONY: print-value-of\n' "$1" |
-		make -s --no-print-directory -f - print-value-of 2>/dev/null
+		make -s --no-print-directory -f - print-value-of 2>/dev/null || true
 }
 
 finish()
