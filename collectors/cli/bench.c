@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * bench.c -- `probectl bench NAME`: the table of benchmarks, the private instance
+ * they run on, the JSON line they print.
+ */
+#include "cli/bench.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ftw.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/proc.h"
+#include "cli/super.h"
+#include "cli/util.h"
+
+static const struct bench *const benches[] = {&bench_rls, &bench_agent};
+#define BENCHES (sizeof(benches) / sizeof(benches[0]))
+
+/* ---- the private instance ---- */
+
+static char *private_dir;
+static struct home *private_home;
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static void
+private_remove(void)
+{
+	if (private_home)
+		super_stop(private_home);
+	if (private_dir)
+		nftw(private_dir, remove_one, 32, FTW_DEPTH | FTW_PHYS);
+	private_dir = NULL;
+	private_home = NULL;
+}
+
+/* Ends through exit, so that the private instance is stopped. */
+static void
+on_signal(int sig)
+{
+	exit(128 + sig);
+}
+
+/* A port of loopback that is free now. */
+static char *
+free_listen(void)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *) &at, sizeof(at)) != 0 ||
+	    getsockname(fd, (struct sockaddr *) &at, &size) != 0)
+		util_fail(EXIT_CANNOT, "no free port on loopback: %s", strerror(errno));
+	close(fd);
+	return util_fmt("127.0.0.1:%d", ntohs(at.sin_port));
+}
+
+static struct home *
+private_make(void)
+{
+	char dir[] = "/tmp/pctl-bench-XXXXXX";
+	char self[PATH_MAX] = {0};
+	const char *argv[] = {self,
+	                      "up",
+	                      "--home",
+	                      NULL,
+	                      "--gateway-listen",
+	                      free_listen(),
+	                      "--ingest-listen",
+	                      free_listen(),
+	                      "--no-agent",
+	                      NULL};
+	struct util_error err;
+
+	if (!mkdtemp(dir) || chmod(dir, 0755) != 0)
+		util_fail(EXIT_CANNOT, "could not make %s: %s", dir, strerror(errno));
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) <= 0)
+		util_fail(EXIT_CANNOT, "could not find the own program: is /proc mounted?");
+	private_dir = util_dup(dir);
+	argv[3] = util_fmt("%s/h", dir);
+	atexit(private_remove);
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	fprintf(stderr, "bench: starting a private instance in %s\n", argv[3]);
+	if (!proc_run(argv, NULL, NULL, &err))
+	{
+		/* Half of it may run. */
+		private_home = home_find(argv[3]);
+		util_fail(EXIT_CANNOT, "%s", err.text);
+	}
+	private_home = home_open(argv[3]);
+	return private_home;
+}
+
+/* ---- the machine ---- */
+
+static char *
+cpu_model(void)
+{
+	char *text, *line, *model = util_dup("unknown");
+
+	if (!util_read("/proc/cpuinfo", 1 << 16, &text, NULL))
+		return model;
+	line = strstr(text, "model name");
+	if (line && (line = strchr(line, ':')))
+		model = util_fmt("%.*s", (int) strcspn(line + 2, "\n"), line + 2);
+	free(text);
+	return model;
+}
+
+static json_t *
+machine_json(void)
+{
+	struct sysinfo info = {0};
+	struct utsname name = {0};
+
+	sysinfo(&info);
+	uname(&name);
+	return json_pack("{s:s, s:i, s:I, s:s}", "cpu", cpu_model(), "cores",
+	                 (int) sysconf(_SC_NPROCESSORS_ONLN), "memory_mb",
+	                 (json_int_t) ((uint64_t) info.totalram * info.mem_unit >> 20), "kernel",
+	                 name.release);
+}
+
+/* ---- the command ---- */
+
+static int64_t
+number_option(const struct cli_args *args, const char *name)
+{
+	const char *text = cli_value(args, name);
+	char *end;
+	long long value;
+
+	if (!text)
+		return 0;
+	value = strtoll(text, &end, 10);
+	if (*end || end == text || value < 1)
+		util_fail(EXIT_USAGE, "bench: --%s %s is not a number above 0", name, text);
+	return value;
+}
+
+static int
+bench_run(struct cli_args *args)
+{
+	struct bench_env env = {.rows = number_option(args, "rows"),
+	                        .seconds = number_option(args, "seconds")};
+	const struct bench *bench = NULL;
+	json_t *out;
+	char *text;
+
+	for (size_t i = 0; i < BENCHES; i++)
+		if (strcmp(benches[i]->name, args->words[0]) == 0)
+			bench = benches[i];
+	if (!bench)
+	{
+		char *names = util_dup("");
+
+		for (size_t i = 0; i < BENCHES; i++)
+			names = util_fmt("%s %s", names, benches[i]->name);
+		util_fail(EXIT_USAGE, "bench: unknown benchmark %s: there are%s", args->words[0], names);
+	}
+	env.private = !cli_value(args, "home");
+	env.home = env.private ? private_make() : home_open(cli_value(args, "home"));
+	env.programs = home_text(env.home, "programs");
+	out = json_pack("{s:s}", "bench", bench->name);
+	bench->run(&env, out);
+	json_object_set_new(out, "version", json_string(PROBECTL_VERSION));
+	json_object_set_new(out, "machine", machine_json());
+	text = json_dumps(out, JSON_COMPACT | JSON_REAL_PRECISION(6));
+	printf("%s\n", text);
+	free(text);
+	json_decref(out);
+	return 0;
+}
+
+static const struct cli_option options[] = {
+    {"home", "DIR", "use this running instance (default: a private one, removed afterwards)"},
+    {"rows", "N", "rls: rows of the table (default: 1000000)"},
+    {"seconds", "N", "how long the measured part takes"},
+    CLI_OPTION_END,
+};
+
+const struct cli_command cmd_bench = {
+    .name = "bench",
+    .words = "NAME",
+    .min_words = 1,
+    .max_words = 1,
+    .summary = "measure: rls, agent",
+    .text = "Prints one JSON line with the figures and the machine.\n\n"
+            "  probectl bench rls --rows 4000000\n"
+            "  probectl bench agent --seconds 60\n",
+    .options = options,
+    .run = bench_run,
+};

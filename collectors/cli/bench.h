@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * bench.h -- what a benchmark is: a row in the table of bench.c.
+ *
+ * A benchmark is bounded in time, runs against a running home (--home) or a
+ * private one that is made for it and removed, and prints one JSON line with the
+ * machine.
+ */
+#ifndef PCTL_CLI_BENCH_H
+#define PCTL_CLI_BENCH_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cli/home.h"
+
+struct bench_env
+{
+	struct home *home;    /* running */
+	bool private;         /* made for this run: anything may be done to it */
+	int64_t rows;         /* --rows, 0 = the benchmark's own default */
+	int64_t seconds;      /* --seconds, 0 = default */
+	const char *programs; /* folder of the programs */
+};
+
+struct bench
+{
+	const char *name;
+	const char *summary;
+	/* Adds the figures to out; ends the process on a failure. */
+	void (*run)(const struct bench_env *env, json_t *out);
+};
+
+extern const struct bench bench_rls;
+extern const struct bench bench_agent;
+extern const struct bench bench_ingest;
+extern const struct bench bench_gateway;
+
+#endif

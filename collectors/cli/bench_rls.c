@@ -1,0 +1,2 @@
+#include "cli/bench.h"
+const struct bench bench_rls = {.name = "rls"};

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: PostgreSQL
+cli_SRCS = \
+	cli/main.c \
+	cli/admin.c \
+	cli/cert.c \
+	cli/child.c \
+	cli/cluster.c \
+	cli/cmd_api.c \
+	cli/cmd_down.c \
+	cli/cmd_enroll.c \
+	cli/cmd_env.c \
+	cli/cmd_psql.c \
+	cli/cmd_renew.c \
+	cli/cmd_signin.c \
+	cli/cmd_status.c \
+	cli/cmd_tenant.c \
+	cli/cmd_token.c \
+	cli/cmd_top.c \
+	cli/cmd_up.c \
+	cli/db.c \
+	cli/fetch.c \
+	cli/health.c \
+	cli/home.c \
+	cli/latest.c \
+	cli/proc.c \
+	cli/services.c \
+	cli/bench.c \
+	cli/bench_agent.c \
+	cli/bench_rls.c \
+	cli/step.c \
+	cli/super.c \
+	cli/supervise.c \
+	cli/util.c
+cli_LIBS = -lpq -lcurl -ljansson -lssl -lcrypto -lm

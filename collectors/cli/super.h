@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * super.h -- the supervisor as the commands see it: is it there, start it, tell
+ * it that its table changed, stop it.
+ */
+#ifndef PCTL_CLI_SUPER_H
+#define PCTL_CLI_SUPER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "cli/home.h"
+#include "cli/proc.h"
+
+/* run/supervisor.json, if it was written by us (or root); NULL otherwise. New reference. */
+json_t *super_state(const struct home *home);
+
+/* Whether it runs; *id is its identity. */
+bool super_running(const struct home *home, struct proc_id *id);
+
+/* Row of one child in a state, or NULL. Borrowed. */
+json_t *super_child(const json_t *state, const char *name);
+
+/* Whether that child runs now: by the state and by the process itself. */
+bool super_child_alive(const struct home *home, const char *name);
+
+/* Starts it, detached; returns when it has published its state, or fails. */
+void super_start(const struct home *home);
+
+/* Adds or replaces one row of etc/processes.json (row is stolen); tells no one. */
+void super_put(const struct home *home, json_t *row);
+
+/* Makes a running supervisor take the table over; returns when it has. */
+void super_reload(const struct home *home);
+
+/* Stops everything; false when nothing ran. Waits at most about 90 s. */
+bool super_stop(const struct home *home);
+
+/* The last line of log/<name>.log, "" when there is none. Pool memory. */
+const char *super_last_log(const struct home *home, const char *name);
+
+#endif
