@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * call.h -- one gRPC call, and the server it belongs to.
+ *
+ * Everything here lives on one thread, which takes completions from the queue (server.c);
+ * so nothing is locked. The database works on another thread: a request is handed over with
+ * db_submit and comes back as mail (server.c), never shared.
+ *
+ * A call lives while something will still come back for it: `refs` counts the operations
+ * gRPC has not completed and the request the database has not answered.
+ */
+#ifndef PCTL_INGEST_CALL_H
+#define PCTL_INGEST_CALL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include <grpc/grpc.h>
+
+#include "ingest/db.h"
+#include "ingest/identity.h"
+#include "ingest/stats.h"
+#include "ingest/wire.h"
+
+struct call;
+struct server;
+
+/* What a completion-queue tag points to. */
+struct tag
+{
+	void (*done)(struct tag *tag, bool ok);
+	struct call *call;
+};
+
+/* A method of the service is a row of a table. A callback that is NULL does nothing. */
+struct method
+{
+	const char *path;
+	enum stat counter;
+	void (*start)(struct call *call);                              /* identity was checked */
+	void (*message)(struct call *call, grpc_byte_buffer *message); /* NULL: no more will come */
+	void (*answered)(struct call *call);                           /* call->request came back */
+	void (*sent)(struct call *call);                               /* call_send finished */
+	void (*gone)(struct call *call);  /* the call is over for the peer */
+	void (*stop)(struct call *call);  /* the server is stopping */
+	void (*event)(struct call *call); /* waiting calls: the tests of the tenant changed */
+};
+
+/* Batches of one stream in the server: read and not answered yet. The producer keeps
+ * to the same number (docs/81-contracts.md section 5). */
+#define STREAM_WINDOW DB_ITEMS_MAX
+
+struct stream
+{
+	struct stream_batch
+	{
+		grpc_slice bytes;
+		struct wire_batch wire;
+	} ring[STREAM_WINDOW];
+	int first, count; /* of ring: read and not committed */
+	int flight;       /* the first so many of them are in the database */
+	struct stream_ack
+	{
+		uint64_t epoch, committed_seq, stored, duplicate, dead_lettered;
+	} acks[STREAM_WINDOW];
+	int ack_count;
+	uint64_t accepted;
+	bool reading, starved, eof, failed;
+	const char *bad;       /* the last message was no batch: fail behind the others */
+	grpc_status_code code; /* when failed */
+	char message[256];
+};
+
+struct pull
+{
+	int64_t known;
+	char known_text[24];
+	int64_t deadline; /* monotonic ms */
+	bool waiting;     /* is in server->waiters */
+	bool parked;      /* waits for an event, not for the database */
+	bool dirty;       /* an event came while the database was asked */
+};
+
+struct unary
+{
+	char *texts[DB_PARAMS_MAX]; /* parameters; freed with the call */
+};
+
+struct call
+{
+	TAILQ_ENTRY(call) all;     /* server->calls */
+	TAILQ_ENTRY(call) waiting; /* server->starved, server->waiters */
+	struct server *server;
+	grpc_call *call;
+	const struct method *method;
+	struct identity who;
+	int refs;
+	bool counted;   /* in the gauge of open streams */
+	bool over;      /* the peer is gone or has its status: start nothing more */
+	bool finishing; /* the status was handed to gRPC */
+	bool greeted;   /* initial metadata was sent */
+	bool sending;
+	bool asking; /* request is with the database */
+	int cancelled;
+	struct tag close_tag, receive_tag, send_tag, greet_tag, finish_tag;
+	grpc_byte_buffer *received, *out;
+	struct db_request request;
+	union
+	{
+		struct stream stream;
+		struct pull pull;
+		struct unary unary;
+	};
+};
+
+TAILQ_HEAD(call_list, call);
+
+struct server
+{
+	grpc_server *grpc;
+	grpc_completion_queue *queue;
+	struct db *db;
+	struct call_list calls, starved, waiters;
+	int call_count, stream_count, waiter_count;
+	int64_t stream_max;
+	int64_t memory_max, memory; /* bytes of batches read and not answered */
+	bool stopping;
+};
+
+/* ---- what methods use (call.c) ---- */
+
+void call_start(struct server *server, grpc_call *grpc, const grpc_slice *path);
+void call_greet(struct call *call);   /* send the initial metadata now */
+void call_receive(struct call *call); /* ask for the next message */
+
+/* Sends one message; takes the buffer over. One at a time: wait for `sent`. */
+void call_send(struct call *call, grpc_byte_buffer *message);
+
+/* Ends the call, with a message before it if there is one. Later calls do nothing. */
+void call_finish(struct call *call, grpc_status_code code, const char *text,
+                 grpc_byte_buffer *message);
+
+/* Counts and logs, at most one line per reason and LOG_LIMIT_SECONDS. */
+void call_log_refusal(struct call *call, enum stat reason, const char *text);
+
+/* The same, and ends the call. */
+void call_refuse(struct call *call, enum stat reason, grpc_status_code code, const char *text);
+
+/* Hands call->request to the database; `answered` follows. */
+void call_ask(struct call *call);
+
+/* The answer of the database arrived. */
+void call_answered(struct call *call);
+
+/* Clears the results of call->request; before it is filled for another question. */
+void call_clear(struct call *call);
+
+/* Status of gRPC and the counter for an outcome of the database. */
+grpc_status_code call_status(enum db_code code);
+enum stat call_refusal(enum db_code code);
+
+/* Bytes of a message in one piece. */
+grpc_slice call_bytes(grpc_byte_buffer *message);
+grpc_byte_buffer *call_message(const void *data, size_t len);
+
+int64_t call_now_ms(void);
+
+/* ---- methods ---- */
+
+extern const struct method method_register, method_attest, method_heartbeat, method_config,
+    method_results, method_tests;
+
+/* stream.c: memory became free, read on. */
+void stream_resume(struct server *server);
+
+/* pull.c: the tests of a tenant changed (NULL: of any), or time passed. */
+void pull_event(struct server *server, const uint8_t tenant[16]);
+void pull_tick(struct server *server);
+
+#endif

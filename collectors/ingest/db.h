@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * db.h -- what the ingest process asks of the database, and how it is answered.
+ *
+ * A request is a list of items executed strictly in order, each its own transaction
+ * BEGIN; enter_agent; statement; COMMIT. An item that fails stops the request: the items
+ * behind it are not executed. That is what keeps the high-water mark of a producer honest:
+ * were batch k+1 committed after batch k failed, k would look like a duplicate for ever.
+ * An item counts as done only when the result of its COMMIT arrived.
+ *
+ * db_submit may be called by any thread and takes the request over until the complete
+ * callback, which runs on the loop's thread.
+ */
+#ifndef PCTL_INGEST_DB_H
+#define PCTL_INGEST_DB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <event2/event.h>
+#include <libpq-fe.h>
+
+#define DB_ITEMS_MAX  4
+#define DB_PARAMS_MAX 4
+
+enum db_statement
+{
+	DB_ENTER_ONLY, /* the identity check alone */
+	DB_INGEST,     /* plane text, batch bytea */
+	DB_REGISTER,   /* hostname, version, capabilities text[], labels jsonb */
+	DB_HEARTBEAT,  /* status jsonb */
+	DB_TESTS,      /* known revision; answers in binary */
+	DB_STATEMENTS,
+};
+
+/* Outcome of a request. The PCnnn codes of docs/81-contracts.md section 3; everything else
+ * that goes wrong is DB_UNAVAILABLE. */
+enum db_code
+{
+	DB_OK,
+	DB_UNAUTHENTICATED, /* PC401 */
+	DB_NOT_PERMITTED,   /* PC403 */
+	DB_NOT_FOUND,       /* PC404 */
+	DB_CONFLICT,        /* PC409 */
+	DB_BAD_INPUT,       /* PC422 */
+	DB_QUOTA,           /* PC429 */
+	DB_UNAVAILABLE,     /* lost, down, or a fault of ours: try again */
+	DB_CODES,
+};
+
+struct db_item
+{
+	enum db_statement statement;
+	const char *values[DB_PARAMS_MAX]; /* text, or bytes for a bytea parameter */
+	int lengths[DB_PARAMS_MAX];        /* of bytes; text is NUL-terminated */
+	PGresult *result;                  /* one row; PQclear is the owner's */
+};
+
+struct db_request
+{
+	struct db_request *next;
+	const char *tenant, *agent, *serial; /* who enters; valid until complete */
+	bool bulk; /* batches: queued apart, so that they do not delay the small calls */
+	int item_count;
+	struct db_item items[DB_ITEMS_MAX];
+
+	/* Filled before complete is called. */
+	int done;          /* items committed, from the front */
+	enum db_code code; /* of items[done] when done < item_count, else DB_OK */
+	char message[256]; /* may be shown to the producer */
+
+	void (*complete)(struct db_request *request);
+	void *owner;
+
+	/* Private to db.c. */
+	int step;
+	bool failed;
+	int64_t sent_at;
+};
+
+struct db_settings
+{
+	const char *conninfo;
+	int connections;
+	void (*notified)(const char *payload); /* NULL: notifications may have been missed */
+};
+
+struct db;
+
+struct db *db_start(struct event_base *base, const struct db_settings *settings);
+
+void db_submit(struct db *db, struct db_request *request);
+
+/* Connections that can take requests now. Any thread. */
+int db_ready(struct db *db);
+
+/* Answers everything that waits or is in flight with DB_UNAVAILABLE and takes no more. */
+void db_abort(struct db *db);
+
+void db_free(struct db *db);
+
+/* One blocking round trip, for --check-config: NULL, or why the database cannot be used. */
+const char *db_probe(const char *conninfo, char *err, size_t errlen);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * stats.c -- the table behind stats.h. Rows of one family stand together.
+ */
+#include "ingest/stats.h"
+
+#include "lib/log.h"
+
+#define REFUSED(reason)                                                                            \
+	METRIC_COUNTER("probectl_ingest_refused_total", "reason=\"" reason "\"",                       \
+	               "Connections, calls and batches that were refused.")
+#define CALLS(method)                                                                              \
+	METRIC_COUNTER("probectl_ingest_calls_total", "method=\"" method "\"",                         \
+	               "Calls that passed the identity check.")
+
+struct metric stats[STATS] = {
+    [STAT_BATCHES_RECEIVED] = METRIC_COUNTER("probectl_ingest_batches_received_total", NULL,
+                                             "Batches read from producers."),
+    [STAT_BATCHES_COMMITTED] = METRIC_COUNTER("probectl_ingest_batches_committed_total", NULL,
+                                              "Batches whose commit was confirmed."),
+    [STAT_RECORDS_COMMITTED] = METRIC_COUNTER("probectl_ingest_records_total",
+                                              "reason=\"committed\"", "Records by fate."),
+    [STAT_RECORDS_DUPLICATE] = METRIC_COUNTER("probectl_ingest_records_total",
+                                              "reason=\"duplicate\"", "Records by fate."),
+    [STAT_RECORDS_DEAD_LETTERED] = METRIC_COUNTER("probectl_ingest_records_total",
+                                                  "reason=\"dead_lettered\"", "Records by fate."),
+    [STAT_REFUSED_HANDSHAKE] = REFUSED("handshake"),
+    [STAT_REFUSED_NO_SPIFFE_ID] = REFUSED("no_spiffe_id"),
+    [STAT_REFUSED_SEVERAL_URIS] = REFUSED("several_uris"),
+    [STAT_REFUSED_MALFORMED_ID] = REFUSED("malformed_spiffe_id"),
+    [STAT_REFUSED_BAD_CERTIFICATE] = REFUSED("bad_certificate"),
+    [STAT_REFUSED_EXPIRED] = REFUSED("certificate_expired"),
+    [STAT_REFUSED_IDENTITY] = REFUSED("unknown_or_revoked"),
+    [STAT_REFUSED_NOT_PERMITTED] = REFUSED("not_permitted"),
+    [STAT_REFUSED_CONFIG_PUSH] = REFUSED("config_push"),
+    [STAT_REFUSED_BAD_MESSAGE] = REFUSED("bad_message"),
+    [STAT_REFUSED_OVERSIZE] = REFUSED("oversize"),
+    [STAT_REFUSED_BAD_BATCH] = REFUSED("bad_batch"),
+    [STAT_REFUSED_OLD_EPOCH] = REFUSED("old_epoch"),
+    [STAT_REFUSED_QUOTA] = REFUSED("quota"),
+    [STAT_REFUSED_LIMIT] = REFUSED("limit"),
+    [STAT_REFUSED_UNAVAILABLE] = REFUSED("unavailable"),
+    [STAT_REFUSED_UNKNOWN_METHOD] = REFUSED("unknown_method"),
+    [STAT_REFUSED_NOT_FOUND] = REFUSED("not_found"),
+    [STAT_IDENTITY_MISMATCH] = METRIC_COUNTER(
+        "probectl_ingest_identity_mismatch_total", NULL,
+        "Bodies that named another agent; the certificate's was used."),
+    [STAT_CALLS_REGISTER] = CALLS("Register"),
+    [STAT_CALLS_ATTEST] = CALLS("Attest"),
+    [STAT_CALLS_HEARTBEAT] = CALLS("Heartbeat"),
+    [STAT_CALLS_CONFIG] = CALLS("StreamConfig"),
+    [STAT_CALLS_RESULTS] = CALLS("StreamResults"),
+    [STAT_CALLS_TESTS] = CALLS("PullTests"),
+    [STAT_DB_RECONNECTS] = METRIC_COUNTER("probectl_ingest_database_connects_total", NULL,
+                                          "Connections to the database that became usable."),
+    [STAT_DB_FAULTS] = METRIC_COUNTER("probectl_ingest_database_faults_total", NULL,
+                                      "Statements that failed for a reason no producer caused."),
+    [STAT_STREAMS] = METRIC_GAUGE("probectl_ingest_streams", NULL,
+                                  "StreamResults calls that are open."),
+    [STAT_WAITERS] = METRIC_GAUGE("probectl_ingest_waiters", NULL,
+                                  "PullTests calls that wait for a change."),
+    [STAT_MEMORY_BYTES] = METRIC_GAUGE("probectl_ingest_queued_bytes", NULL,
+                                       "Bytes of batches that are not committed."),
+    [STAT_STARVED] = METRIC_GAUGE(
+        "probectl_ingest_starved_streams", NULL,
+        "Streams that are not read because limits.memory_bytes is reached."),
+    [STAT_DB_CONNECTIONS] = METRIC_GAUGE("probectl_ingest_database_connections", NULL,
+                                         "Connections to the database that are usable."),
+};
+
+static struct log_limit stats_limits[STATS];
+
+bool
+stats_refused(enum stat reason, uint64_t *held)
+{
+	stat_add(reason, 1);
+	*held = 0;
+	return log_enabled(LOG_LEVEL_WARNING) && log_limit_pass(&stats_limits[reason], held);
+}
+
+void
+stats_start(void)
+{
+	metrics_register(stats, STATS);
+}
