@@ -100,7 +100,7 @@ socket_read(const struct home *home, struct health *row)
 	{
 		row->ok = row->ok && util_wall_ms() / 1000 - row->since < STARTING_SECONDS;
 		snprintf(row->state, sizeof(row->state), "%s", row->ok ? "starting" : "no answer");
-		snprintf(row->note, sizeof(row->note), "status socket: %.200s", fetch_message(&answer));
+		snprintf(row->note, sizeof(row->note), "does not answer on run/%s.sock", row->name);
 		return;
 	}
 	snprintf(row->version, sizeof(row->version), "%s",

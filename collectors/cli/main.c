@@ -55,7 +55,7 @@ help_command(const struct cli_command *cmd)
 		char left[64];
 
 		snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-		printf("  %-24s %s\n", left, o->help);
+		printf("  %-27s %s\n", left, o->help);
 	}
 	if (cmd->text)
 		printf("\n%s", cmd->text);

@@ -37,8 +37,8 @@ bool proc_signal(int pidfd, int sig);
 /* Waits for the end, at most ms. */
 bool proc_wait(int pidfd, int ms);
 
-/* Resident memory (KiB) and CPU time (ms) used so far; false when gone. */
-bool proc_usage(pid_t pid, int64_t *rss_kib, int64_t *cpu_ms);
+/* Resident memory (KiB) and CPU time of all threads (us) so far; false when gone. */
+bool proc_usage(pid_t pid, int64_t *rss_kib, int64_t *cpu_us);
 
 json_t *proc_json(const struct proc_id *id);
 bool proc_from_json(const json_t *json, struct proc_id *id);
