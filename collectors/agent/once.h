@@ -20,6 +20,6 @@ struct event_base;
  * result goes to stdout, a complaint to stderr. Exit code: 0 the test succeeded, 1 it failed,
  * 2 the input is wrong. */
 int once_run(struct event_base *base, struct canary_env *env, const char *type, const char *target,
-			 char **params, size_t nparams, bool json);
+             char **params, size_t nparams, bool json);
 
 #endif

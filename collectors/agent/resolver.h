@@ -39,9 +39,9 @@ struct resolver_address
 
 struct resolver_answer
 {
-	enum error_type error; /* ERROR_NONE, ERROR_DNS_* or ERROR_LOCAL_FAULT */
+	enum error_type error;              /* ERROR_NONE, ERROR_DNS_* or ERROR_LOCAL_FAULT */
 	char message[RESOLVER_MESSAGE_MAX]; /* a sentence when error is set */
-	size_t count;						/* at least 1 when it is not */
+	size_t count;                       /* at least 1 when it is not */
 	struct resolver_address addresses[RESOLVER_ADDRESSES_MAX];
 };
 
@@ -51,9 +51,9 @@ typedef void (*resolver_done)(const struct resolver_answer *answer, void *arg);
 
 struct resolver_options
 {
-	const char *hosts_path;	 /* NULL: /etc/hosts */
+	const char *hosts_path;  /* NULL: /etc/hosts */
 	const char *resolv_path; /* NULL: /etc/resolv.conf */
-	uint16_t port;			 /* 0: 53 */
+	uint16_t port;           /* 0: 53 */
 };
 
 /* options may be NULL. NULL when memory is out. A missing file is an empty one. */
@@ -64,7 +64,7 @@ void resolver_free(struct resolver *resolver);
 
 /* NULL when memory is out. */
 struct resolver_query *resolver_resolve(struct resolver *resolver, const char *name,
-										enum resolver_family family, resolver_done done, void *arg);
+                                        enum resolver_family family, resolver_done done, void *arg);
 
 /* Abandons a query: done is not called. */
 void resolver_cancel(struct resolver_query *query);

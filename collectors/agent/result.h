@@ -12,10 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RESULT_METRICS_MAX	  32
+#define RESULT_METRICS_MAX    32
 #define RESULT_ATTRIBUTES_MAX 32
-#define RESULT_VALUE_MAX	  512 /* longer attribute values are cut */
-#define RESULT_ERROR_MAX	  256
+#define RESULT_VALUE_MAX      512 /* longer attribute values are cut */
+#define RESULT_ERROR_MAX      256
 
 /* OTel error.type: the failure taxonomy. Words, not numbers, go on the wire. */
 enum error_type
@@ -67,7 +67,7 @@ struct result
 	const char *type;
 	char server_address[256];
 	uint32_t server_port;
-	const char *network_transport;	   /* "icmp", "tcp" or "" */
+	const char *network_transport;     /* "icmp", "tcp" or "" */
 	const char *network_protocol_name; /* "http" or "" */
 	bool success;
 	enum error_type error_type;
@@ -83,11 +83,18 @@ struct result
 /* Both are no-ops once the result is full. */
 void result_metric(struct result *r, const char *name, double value);
 void result_attribute(struct result *r, const char *name, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4)));
 
 /* Marks the run failed; the first call wins, a later cause is not the cause. */
 void result_fail(struct result *r, enum error_type type, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4)));
+
+/* A fresh UUID (version 7, RFC 9562: ordered by the given wall clock time) as text. */
+void result_id_make(char id[37], int64_t unix_nano);
+
+/* Makes text valid UTF-8 without control characters, in place: bytes from the wire end in
+ * messages and attributes, and the database refuses what is not UTF-8. */
+void result_clean(char *text);
 
 /* Protobuf bytes of probectl.result.v1.Result into buf; 0 when it does not fit. */
 size_t result_encode(const struct result *r, uint8_t *buf, size_t len);

@@ -8,7 +8,30 @@ agent_SRCS = \
 	agent/privilege.c \
 	agent/sched.c \
 	agent/tests.c \
-	agent/forward.c
+	agent/forward.c \
+	agent/probe.c \
+	agent/stats.c \
+	agent/result.c \
+	agent/dnswire.c \
+	agent/dnscache.c \
+	agent/resolvconf.c \
+	agent/resolver.c \
+	agent/once.c \
+	agent/canary.c \
+	agent/icmp/wire.c \
+	agent/icmp/cmd.c \
+	agent/icmp/engine.c \
+	agent/icmp/run.c \
+	agent/icmp/result.c \
+	agent/tcp/cmd.c \
+	agent/tcp/run.c \
+	agent/tcp/result.c \
+	agent/http/url.c \
+	agent/http/parse.c \
+	agent/http/tls.c \
+	agent/http/cmd.c \
+	agent/http/run.c \
+	agent/http/result.c
 
-agent_LIBS = -lnghttp2 -levent_openssl -levent_core -lssl -lcrypto -lprotobuf-c -lyaml
+agent_LIBS = -lnghttp2 -levent_openssl -levent_core -lssl -lcrypto -lprotobuf-c -lyaml -lm
 agent_LDFLAGS = -static

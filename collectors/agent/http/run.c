@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * run.c -- one http test on the event loop.
+ *
+ *   look-up -> connect -> [TLS] -> send -> wait -> receive -+-> result
+ *      ^                                                    |
+ *      +----------------- redirect -------------------------+
+ *
+ * There is one event, on the socket, and it waits for whatever the current phase wants next. Plain
+ * and TLS connections differ in two functions. Data that OpenSSL has already decrypted is
+ * not seen by the poll, so reading goes on until the library wants more.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "agent/http/http.h"
+
+#define READ_CHUNK        16384 /* a TLS record */
+#define READS_A_TURN      32    /* then the rest of the loop has its turn */
+#define REQUEST_BYTES_MAX (HTTP_REQUEST_BODY_MAX + HTTP_PATH_MAX + 2048)
+
+static void hop_start(struct canary_run *run);
+static void connect_start(struct canary_run *run);
+static void on_socket(evutil_socket_t fd, short what, void *arg);
+
+static void
+hop_close(struct canary_run *run)
+{
+	tls_free(run->tls);
+	run->tls = NULL;
+	if (run->fd < 0)
+		return;
+	event_del(&run->event);
+	close(run->fd);
+	run->fd = -1;
+}
+
+static void
+run_free(struct canary_run *run)
+{
+	hop_close(run);
+	probe_stop(&run->probe);
+	buf_free(&run->request);
+	free(run->seen);
+	free(run);
+}
+
+static void
+run_finish(struct canary_run *run)
+{
+	canary_done done = run->probe.done;
+	void *arg = run->probe.arg;
+	struct result result;
+
+	run->times.finished = probe_now();
+	http_result(run, &result);
+	run_free(run);
+	done(&result, arg);
+}
+
+static void
+wait_for(struct canary_run *run, short what, const struct timeval *limit)
+{
+	event_del(&run->event);
+	event_assign(&run->event, run->probe.env->base, run->fd, what, on_socket, run);
+	event_add(&run->event, limit);
+}
+
+/* ---- bytes, with and without TLS ---- */
+
+static enum tls_io
+plain_outcome(ssize_t n, enum tls_io want, size_t *done)
+{
+	if (n > 0)
+	{
+		*done = (size_t) n;
+		return TLS_DONE;
+	}
+	if (n == 0)
+		return TLS_END;
+	return errno == EAGAIN || errno == EINTR ? want : TLS_FAILED;
+}
+
+static enum tls_io
+read_some(struct canary_run *run, void *data, size_t len, size_t *got)
+{
+	if (run->tls)
+		return tls_read(run->tls, data, len, got);
+	return plain_outcome(recv(run->fd, data, len, 0), TLS_WANT_READ, got);
+}
+
+static enum tls_io
+write_some(struct canary_run *run, const void *data, size_t len, size_t *put)
+{
+	if (run->tls)
+		return tls_write(run->tls, data, len, put);
+	return plain_outcome(send(run->fd, data, len, MSG_NOSIGNAL), TLS_WANT_WRITE, put);
+}
+
+static void
+wait_io(struct canary_run *run, enum tls_io io)
+{
+	wait_for(run, io == TLS_WANT_READ ? EV_READ : EV_WRITE, NULL);
+}
+
+/* A failed read or write: the system's reason, or the TLS library's. */
+static void
+fail_io(struct canary_run *run, int error, const char *what)
+{
+	char reason[120];
+
+	if (error)
+		probe_fail_errno(&run->probe, error, what);
+	else
+	{
+		tls_failure(reason, sizeof(reason));
+		probe_fail(&run->probe, ERROR_RESET, "%s: %s", what, reason);
+	}
+	run_finish(run);
+}
+
+/* ---- the answer ---- */
+
+static void
+on_body(const uint8_t *data, size_t len, void *arg)
+{
+	struct canary_run *run = arg;
+	const struct http_cmd *cmd = run->cmd;
+
+	for (size_t i = 0; i < len && !run->matched && cmd->body_match_len > 0; i++)
+	{
+		while (run->match_at > 0 && (char) data[i] != cmd->body_match[run->match_at])
+			run->match_at = cmd->match_next[run->match_at - 1];
+		if ((char) data[i] == cmd->body_match[run->match_at])
+			run->match_at++;
+		run->matched = run->match_at == cmd->body_match_len;
+	}
+}
+
+static bool
+is_redirect(const struct canary_run *run)
+{
+	unsigned status = run->parser.status;
+
+	return run->cmd->follow_redirects && run->parser.has_location &&
+	       (status == 301 || status == 302 || status == 303 || status == 307 || status == 308);
+}
+
+/* RFC 9110 section 15.4: 303 always, and 301 and 302 in practice, turn a POST into a GET. */
+static void
+redirect(struct canary_run *run)
+{
+	struct http_url next;
+	unsigned status = run->parser.status;
+	char err[160] = "";
+
+	if (run->redirects == HTTP_REDIRECTS_MAX)
+	{
+		probe_fail(&run->probe, ERROR_HTTP_STATUS, "more than %d redirects", HTTP_REDIRECTS_MAX);
+		run_finish(run);
+		return;
+	}
+	if (run->parser.location_cut ||
+	    !http_url_resolve(&run->url, run->parser.location, &next, err, sizeof(err)))
+	{
+		probe_fail(&run->probe, ERROR_HTTP_STATUS, "status %u with a Location that is no use: %s",
+		           status, run->parser.location_cut ? "longer than 2,048 bytes" : err);
+		run_finish(run);
+		return;
+	}
+	if ((status == 303 && strcmp(run->method, "HEAD") != 0) ||
+	    ((status == 301 || status == 302) && strcmp(run->method, "POST") == 0))
+	{
+		run->method = "GET";
+		run->with_body = false;
+	}
+	run->url = next;
+	run->redirects++;
+	hop_close(run);
+	hop_start(run);
+}
+
+static void
+answer_complete(struct canary_run *run)
+{
+	run->times.finished = probe_now();
+	http_judge(run);
+	run_finish(run);
+}
+
+static void
+answer_broken(struct canary_run *run)
+{
+	bool body = run->parser.head_done || run->parser.in_body_when_broken;
+
+	if (run->times.first_byte == 0)
+		probe_fail(&run->probe, ERROR_RESET, "the server closed the connection without an answer");
+	else
+		probe_fail(&run->probe, body ? ERROR_HTTP_BODY : ERROR_HTTP_STATUS, "%s%s",
+		           run->parser.reason,
+		           run->parser.has_length && body ? " (Content-Length not reached)" : "");
+	run_finish(run);
+}
+
+/* Takes what was read. True while there is more to come. */
+static bool
+take(struct canary_run *run, const uint8_t *data, size_t len)
+{
+	uint64_t room = run->cmd->max_body_bytes;
+
+	if (run->times.first_byte == 0)
+	{
+		run->times.first_byte = probe_now();
+		run->phase = HTTP_PHASE_RECEIVE;
+	}
+	if (!http_parser_feed(&run->parser, data, len))
+	{
+		answer_broken(run);
+		return false;
+	}
+	if (run->parser.head_done && is_redirect(run))
+	{
+		redirect(run);
+		return false;
+	}
+	run->body_limited = run->parser.body_bytes >= room && run->parser.state != HTTP_DONE;
+	if (run->parser.state == HTTP_DONE || run->body_limited)
+	{
+		answer_complete(run);
+		return false;
+	}
+	return true;
+}
+
+static void
+receive(struct canary_run *run)
+{
+	static uint8_t data[READ_CHUNK];
+	size_t got = 0;
+
+	for (int i = 0; i < READS_A_TURN; i++)
+	{
+		enum tls_io io = read_some(run, data, sizeof(data), &got);
+		int error = errno;
+
+		if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
+		{
+			wait_io(run, io);
+			return;
+		}
+		if (io == TLS_FAILED)
+		{
+			fail_io(run, error, "read the answer");
+			return;
+		}
+		if (io == TLS_END)
+		{
+			if (http_parser_end(&run->parser))
+				answer_complete(run);
+			else
+				answer_broken(run);
+			return;
+		}
+		if (!take(run, data, got))
+			return;
+	}
+	wait_for(run, EV_READ, NULL);
+	event_active(&run->event, EV_READ, 1); /* OpenSSL may hold what the poll does not show */
+}
+
+/* ---- the request ---- */
+
+static bool
+request_build(struct canary_run *run)
+{
+	char host[300];
+
+	http_url_host(&run->url, host, sizeof(host));
+	buf_reset(&run->request);
+	run->request_sent = 0;
+	buf_printf(&run->request,
+	           "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: probectl-agent/%s\r\nAccept: */*\r\n"
+	           "Accept-Encoding: identity\r\nConnection: close\r\n",
+	           run->method, run->url.path, host, PROBECTL_VERSION);
+	if (run->with_body)
+		buf_printf(&run->request, "Content-Type: %s\r\nContent-Length: %zu\r\n",
+		           run->cmd->content_type, run->cmd->body_len);
+	buf_put_str(&run->request, "\r\n");
+	if (run->with_body)
+		buf_put(&run->request, run->cmd->body, run->cmd->body_len);
+	return !run->request.failed;
+}
+
+/* A server may answer and close before it has read all: then the answer counts. */
+static void
+send_request(struct canary_run *run)
+{
+	while (run->request_sent < run->request.len)
+	{
+		size_t put = 0;
+		enum tls_io io = write_some(run, run->request.data + run->request_sent,
+		                            run->request.len - run->request_sent, &put);
+
+		if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
+		{
+			wait_io(run, io);
+			return;
+		}
+		if (io != TLS_DONE)
+			break;
+		run->request_sent += put;
+	}
+	run->times.sent = probe_now();
+	run->phase = HTTP_PHASE_WAIT;
+	receive(run);
+}
+
+static void
+send_start(struct canary_run *run)
+{
+	run->phase = HTTP_PHASE_SEND;
+	http_parser_init(&run->parser, strcmp(run->method, "HEAD") == 0, on_body, run);
+	run->match_at = 0;
+	run->matched = false;
+	if (!request_build(run))
+	{
+		probe_fail(&run->probe, ERROR_LOCAL_FAULT, "out of memory");
+		run_finish(run);
+		return;
+	}
+	send_request(run);
+}
+
+/* ---- TLS ---- */
+
+static void
+secure(struct canary_run *run)
+{
+	enum tls_io io = tls_handshake(run->tls);
+	int error = errno;
+	char reason[120];
+
+	if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
+	{
+		wait_io(run, io);
+		return;
+	}
+	if (io == TLS_FAILED && error == 0)
+		tls_failure(reason, sizeof(reason));
+	tls_inspect(run->tls, run->seen);
+	if (io == TLS_DONE)
+	{
+		run->times.secured = probe_now();
+		if (run->seen->verified)
+		{
+			send_start(run);
+			return;
+		}
+		probe_fail(&run->probe, run->seen->error ? run->seen->error : ERROR_TLS_HANDSHAKE,
+		           "certificate of %s: %s", run->url.host,
+		           run->seen->certificate ? run->seen->problem : "the server sent none");
+	}
+	else if (io == TLS_END)
+		probe_fail(&run->probe, ERROR_TLS_HANDSHAKE,
+		           "TLS handshake: the server closed the connection");
+	else if (error)
+		probe_fail(&run->probe, ERROR_TLS_HANDSHAKE, "TLS handshake: %s", strerror(error));
+	else
+		probe_fail(&run->probe, ERROR_TLS_HANDSHAKE, "TLS handshake: %s", reason);
+	run_finish(run);
+}
+
+static void
+secure_start(struct canary_run *run)
+{
+	char err[240];
+
+	run->phase = HTTP_PHASE_TLS;
+	if (run->seen == NULL)
+		run->seen = malloc(sizeof(*run->seen));
+	if (run->seen)
+		memset(run->seen, 0, sizeof(*run->seen));
+	run->tls = run->seen ? tls_new(run->fd, run->url.host, run->cmd->ca_file, err, sizeof(err))
+	                     : NULL;
+	if (run->tls == NULL)
+	{
+		probe_fail(&run->probe, ERROR_LOCAL_FAULT, "%s", run->seen ? err : "out of memory");
+		run_finish(run);
+		return;
+	}
+	secure(run);
+}
+
+/* ---- connect ---- */
+
+static void
+connect_failed(struct canary_run *run, int error)
+{
+	char peer[64], what[128];
+
+	hop_close(run);
+	if (run->address + 1 < run->answer.count)
+	{
+		run->address++;
+		connect_start(run);
+		return;
+	}
+	probe_address_text(&run->answer.addresses[run->address].addr, peer, sizeof(peer));
+	snprintf(what, sizeof(what), "connect to %s port %u", peer, run->url.port);
+	probe_fail_errno(&run->probe, error, what);
+	run_finish(run);
+}
+
+static void
+connected(struct canary_run *run, short what)
+{
+	int error = ETIMEDOUT;
+	socklen_t len = sizeof(error);
+
+	if (!(what & EV_TIMEOUT) && getsockopt(run->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+		error = errno;
+	if (error)
+	{
+		connect_failed(run, error);
+		return;
+	}
+	run->times.connected = probe_now();
+	if (run->url.tls)
+		secure_start(run);
+	else
+		send_start(run);
+}
+
+/* While there are other addresses, one of them has half of the time that is left. */
+static void
+connect_start(struct canary_run *run)
+{
+	const struct resolver_address *peer = &run->answer.addresses[run->address];
+	int64_t left = run->probe.start + (int64_t) run->probe.spec->timeout_ms * 1000000 - probe_now();
+	struct timeval tv;
+	bool last = run->address + 1 == run->answer.count;
+	int on = 1;
+
+	left = left > 2000000 ? left / 2 : 1000000;
+	tv.tv_sec = left / 1000000000;
+	tv.tv_usec = left % 1000000000 / 1000;
+	run->phase = HTTP_PHASE_CONNECT;
+	run->times.connecting = probe_now();
+	run->fd = socket(peer->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (run->fd < 0)
+	{
+		probe_fail_errno(&run->probe, errno, "open a socket");
+		run_finish(run);
+		return;
+	}
+	event_assign(&run->event, run->probe.env->base, run->fd, EV_WRITE, on_socket, run);
+	setsockopt(run->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (connect(run->fd, (const struct sockaddr *) &peer->addr, peer->len) != 0 &&
+	    errno != EINPROGRESS)
+		connect_failed(run, errno);
+	else
+		wait_for(run, EV_WRITE, last ? NULL : &tv);
+}
+
+static void
+on_socket(evutil_socket_t fd, short what, void *arg)
+{
+	struct canary_run *run = arg;
+
+	switch (run->phase)
+	{
+		case HTTP_PHASE_CONNECT: connected(run, what); break;
+		case HTTP_PHASE_TLS: secure(run); break;
+		case HTTP_PHASE_SEND: send_request(run); break;
+		case HTTP_PHASE_WAIT:
+		case HTTP_PHASE_RECEIVE: receive(run); break;
+		default: abort(); /* there is no socket while a name is looked up */
+	}
+}
+
+/* ---- hops ---- */
+
+static void
+on_resolved(const struct resolver_answer *answer, void *arg)
+{
+	struct canary_run *run = arg;
+
+	run->probe.query = NULL;
+	run->times.resolved = probe_now();
+	run->answer = *answer;
+	if (answer->error != ERROR_NONE)
+	{
+		probe_fail(&run->probe, answer->error, "%s", answer->message);
+		run_finish(run);
+		return;
+	}
+	for (size_t i = 0; i < run->answer.count; i++)
+		probe_set_port(&run->answer.addresses[i].addr, run->url.port);
+	connect_start(run);
+}
+
+static void
+hop_start(struct canary_run *run)
+{
+	memset(&run->times, 0, sizeof(run->times));
+	free(run->seen);
+	run->seen = NULL;
+	run->phase = HTTP_PHASE_RESOLVE;
+	run->times.began = probe_now();
+	run->answer.count = 0;
+	run->address = 0;
+	memset(&run->parser, 0, sizeof(run->parser));
+	run->probe.query = resolver_resolve(run->probe.env->resolver, run->url.host, run->cmd->family,
+	                                    on_resolved, run);
+	if (run->probe.query == NULL)
+	{
+		probe_fail(&run->probe, ERROR_LOCAL_FAULT, "out of memory");
+		probe_end_soon(&run->probe);
+	}
+}
+
+/* What the run was waiting for is what timed out. */
+static void
+on_limit(evutil_socket_t fd, short what, void *arg)
+{
+	static const struct
+	{
+		enum error_type type;
+		const char *text;
+	} limits[] = {
+	    [HTTP_PHASE_RESOLVE] = {ERROR_DNS_TIMEOUT, "no answer to the look-up"},
+	    [HTTP_PHASE_CONNECT] = {ERROR_CONNECT_TIMEOUT, "no connection"},
+	    [HTTP_PHASE_TLS] = {ERROR_READ_TIMEOUT, "no end of the TLS handshake"},
+	    [HTTP_PHASE_SEND] = {ERROR_READ_TIMEOUT, "the server did not take the whole request"},
+	    [HTTP_PHASE_WAIT] = {ERROR_READ_TIMEOUT, "no answer to the request"},
+	    [HTTP_PHASE_RECEIVE] = {ERROR_READ_TIMEOUT, "no end of the answer"},
+	};
+	struct canary_run *run = arg;
+
+	probe_fail(&run->probe, limits[run->phase].type, "%s: %s within %u ms", run->url.host,
+	           limits[run->phase].text, run->probe.spec->timeout_ms);
+	run_finish(run);
+}
+
+static struct canary_run *
+http_start(struct canary_env *env, const struct test_spec *spec, const void *cmd, canary_done done,
+           void *arg)
+{
+	const struct http_cmd *parsed = cmd;
+	struct canary_run *run = calloc(1, sizeof(*run));
+
+	if (run == NULL)
+		return NULL;
+	run->cmd = parsed;
+	run->fd = -1;
+	run->url = parsed->url;
+	run->method = parsed->method;
+	run->with_body = strcmp(parsed->method, "POST") == 0;
+	buf_init(&run->request, REQUEST_BYTES_MAX);
+	probe_init(&run->probe, env, spec, done, arg, on_limit, run);
+	hop_start(run);
+	return run;
+}
+
+static void
+http_cancel(struct canary_run *run)
+{
+	run_free(run);
+}
+
+const struct canary_ops canary_http = {
+    .type = "http",
+    .summary = "waterfall, status, body and certificate of a URL; target: http:// or https://",
+    .cmd_parse = http_cmd_parse,
+    .cmd_free = free,
+    .start = http_start,
+    .cancel = http_cancel,
+};

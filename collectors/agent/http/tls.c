@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * tls.c -- TLS as a test looks at it.
+ *
+ * Verification is OpenSSL's, run through a callback that notes every problem and lets the
+ * handshake go on. Contexts are kept by CA file, and made again when the file changes: parsing
+ * a system bundle takes milliseconds, which is more than most handshakes.
+ */
+#include "agent/http/tls.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define CONTEXTS_MAX 8
+
+struct tls_context
+{
+	char *path;
+	struct timespec mtime;
+	off_t size;
+	ino_t inode;
+	uint64_t used; /* for eviction */
+	SSL_CTX *ctx;
+};
+
+struct tls
+{
+	SSL *ssl;
+	unsigned problems; /* bits of the table below */
+	int first_error;   /* X509_V_ERR_* */
+};
+
+/* In order of weight: with several problems the first row is the class. The dates come first, for
+ * they are true of a certificate whoever signed it; its name counts once the signer is known. */
+static const struct
+{
+	int code;
+	enum error_type type;
+} verify_table[] = {
+    {X509_V_ERR_CERT_HAS_EXPIRED, ERROR_TLS_EXPIRED},
+    {X509_V_ERR_CERT_NOT_YET_VALID, ERROR_TLS_NOT_YET_VALID},
+    {X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, ERROR_TLS_UNKNOWN_CA},
+    {X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, ERROR_TLS_UNKNOWN_CA},
+    {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, ERROR_TLS_UNKNOWN_CA},
+    {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, ERROR_TLS_UNKNOWN_CA},
+    {X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, ERROR_TLS_UNKNOWN_CA},
+    {X509_V_ERR_CERT_UNTRUSTED, ERROR_TLS_UNKNOWN_CA},
+    {X509_V_ERR_CERT_SIGNATURE_FAILURE, ERROR_TLS_UNKNOWN_CA},
+    {X509_V_ERR_INVALID_CA, ERROR_TLS_UNKNOWN_CA},
+    {X509_V_ERR_HOSTNAME_MISMATCH, ERROR_TLS_NAME_MISMATCH},
+    {X509_V_ERR_IP_ADDRESS_MISMATCH, ERROR_TLS_NAME_MISMATCH},
+};
+
+#define VERIFY_ROWS (sizeof(verify_table) / sizeof(verify_table[0]))
+
+static struct tls_context contexts[CONTEXTS_MAX];
+static uint64_t context_clock;
+
+/* ---- contexts ---- */
+
+static int
+on_verify(int ok, X509_STORE_CTX *store)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls *tls = SSL_get_app_data(ssl);
+	int code = X509_STORE_CTX_get_error(store);
+
+	if (ok)
+		return 1;
+	if (tls->first_error == X509_V_OK)
+		tls->first_error = code;
+	for (size_t i = 0; i < VERIFY_ROWS; i++)
+		if (verify_table[i].code == code)
+			tls->problems |= 1U << i;
+	return 1;
+}
+
+static SSL_CTX *
+context_make(const char *path, char *err, size_t errlen)
+{
+	static const unsigned char alpn[] = "\x08http/1.1";
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+	if (ctx == NULL)
+	{
+		snprintf(err, errlen, "out of memory");
+		return NULL;
+	}
+	ERR_clear_error();
+	if (SSL_CTX_load_verify_file(ctx, path) != 1)
+	{
+		snprintf(err, errlen, "no CA certificates in %.120s: %.80s", path,
+		         ERR_reason_error_string(ERR_peek_last_error()));
+		SSL_CTX_free(ctx);
+		ERR_clear_error();
+		return NULL;
+	}
+	SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION);
+	SSL_CTX_set_cipher_list(ctx, "ALL:!aNULL:!eNULL:@SECLEVEL=0");
+	SSL_CTX_set_security_level(ctx, 0);
+	SSL_CTX_set_options(ctx, SSL_OP_LEGACY_SERVER_CONNECT | SSL_OP_NO_RENEGOTIATION |
+	                             SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+	                          SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verify);
+	SSL_CTX_set_alpn_protos(ctx, alpn, sizeof(alpn) - 1);
+	return ctx;
+}
+
+static void
+context_drop(struct tls_context *context)
+{
+	SSL_CTX_free(context->ctx);
+	free(context->path);
+	memset(context, 0, sizeof(*context));
+}
+
+static SSL_CTX *
+context_get(const char *path, char *err, size_t errlen)
+{
+	struct tls_context *spare = &contexts[0];
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+	{
+		snprintf(err, errlen,
+		         "no CA certificates in %.120s: %s; install ca-certificates or set ca_file", path,
+		         strerror(errno));
+		return NULL;
+	}
+	for (size_t i = 0; i < CONTEXTS_MAX; i++)
+	{
+		struct tls_context *context = &contexts[i];
+
+		if (context->used < spare->used)
+			spare = context;
+		if (context->path == NULL || strcmp(context->path, path) != 0)
+			continue;
+		if (context->mtime.tv_sec == st.st_mtim.tv_sec &&
+		    context->mtime.tv_nsec == st.st_mtim.tv_nsec && context->size == st.st_size &&
+		    context->inode == st.st_ino)
+		{
+			context->used = ++context_clock;
+			return context->ctx;
+		}
+		spare = context;
+		break;
+	}
+	context_drop(spare);
+	spare->ctx = context_make(path, err, errlen);
+	spare->path = strdup(path);
+	if (spare->ctx == NULL || spare->path == NULL)
+	{
+		context_drop(spare);
+		return NULL;
+	}
+	spare->mtime = st.st_mtim;
+	spare->size = st.st_size;
+	spare->inode = st.st_ino;
+	spare->used = ++context_clock;
+	return spare->ctx;
+}
+
+void
+tls_forget(void)
+{
+	for (size_t i = 0; i < CONTEXTS_MAX; i++)
+		if (contexts[i].path)
+			context_drop(&contexts[i]);
+}
+
+/* ---- one connection ---- */
+
+struct tls *
+tls_new(int fd, const char *host, const char *ca_file, char *err, size_t errlen)
+{
+	SSL_CTX *ctx = context_get(ca_file, err, errlen);
+	struct tls *tls = ctx ? calloc(1, sizeof(*tls)) : NULL;
+	X509_VERIFY_PARAM *param;
+	unsigned char address[16];
+	bool named;
+
+	if (ctx == NULL)
+		return NULL;
+	if (tls)
+		tls->ssl = SSL_new(ctx);
+	if (tls == NULL || tls->ssl == NULL || SSL_set_fd(tls->ssl, fd) != 1)
+	{
+		snprintf(err, errlen, "out of memory");
+		tls_free(tls);
+		return NULL;
+	}
+	SSL_set_app_data(tls->ssl, tls);
+	param = SSL_get0_param(tls->ssl);
+	named = inet_pton(AF_INET, host, address) != 1 && inet_pton(AF_INET6, host, address) != 1;
+	/* An address is never sent as a server name (RFC 6066 section 3). */
+	if (named ? SSL_set_tlsext_host_name(tls->ssl, host) != 1 ||
+	                X509_VERIFY_PARAM_set1_host(param, host, 0) != 1
+	          : X509_VERIFY_PARAM_set1_ip_asc(param, host) != 1)
+	{
+		snprintf(err, errlen, "the host cannot be checked against a certificate");
+		tls_free(tls);
+		return NULL;
+	}
+	if (named)
+		X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	SSL_set_connect_state(tls->ssl);
+	return tls;
+}
+
+void
+tls_free(struct tls *tls)
+{
+	if (tls == NULL)
+		return;
+	SSL_free(tls->ssl);
+	free(tls);
+}
+
+/* An end of the stream without close_notify is an end: whether something is missing is for the
+ * parser of the body to say. */
+static enum tls_io
+outcome(struct tls *tls, int ret)
+{
+	unsigned long code = ERR_peek_last_error();
+
+	if (ret > 0)
+		return TLS_DONE;
+	switch (SSL_get_error(tls->ssl, ret))
+	{
+		case SSL_ERROR_WANT_READ: return TLS_WANT_READ;
+		case SSL_ERROR_WANT_WRITE: return TLS_WANT_WRITE;
+		case SSL_ERROR_ZERO_RETURN: return TLS_END;
+		case SSL_ERROR_SSL:
+			if (ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+				return TLS_END;
+			errno = 0;
+			return TLS_FAILED;
+		default: return TLS_FAILED;
+	}
+}
+
+enum tls_io
+tls_handshake(struct tls *tls)
+{
+	ERR_clear_error();
+	errno = 0;
+	return outcome(tls, SSL_do_handshake(tls->ssl));
+}
+
+enum tls_io
+tls_read(struct tls *tls, void *data, size_t len, size_t *got)
+{
+	ERR_clear_error();
+	errno = 0;
+	return outcome(tls, SSL_read_ex(tls->ssl, data, len, got));
+}
+
+enum tls_io
+tls_write(struct tls *tls, const void *data, size_t len, size_t *put)
+{
+	ERR_clear_error();
+	errno = 0;
+	return outcome(tls, SSL_write_ex(tls->ssl, data, len, put));
+}
+
+void
+tls_failure(char *buf, size_t len)
+{
+	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+	snprintf(buf, len, "%s", reason ? reason : "the connection failed");
+}
+
+/* ---- what was seen ---- */
+
+static void
+name_text(const X509_NAME *name, char *buf, size_t len)
+{
+	BIO *out = BIO_new(BIO_s_mem());
+	char *text;
+	long n;
+
+	buf[0] = '\0';
+	if (out == NULL)
+		return;
+	X509_NAME_print_ex(out, name, 0, XN_FLAG_RFC2253 & ~(unsigned long) ASN1_STRFLGS_ESC_MSB);
+	n = BIO_get_mem_data(out, &text);
+	if (n > 0)
+		snprintf(buf, len, "%.*s", (int) n, text);
+	BIO_free(out);
+}
+
+static int64_t
+time_of(const ASN1_TIME *when)
+{
+	struct tm tm = {0};
+
+	return ASN1_TIME_to_tm(when, &tm) == 1 ? (int64_t) timegm(&tm) : 0;
+}
+
+/* One name of the extension as text; false for kinds a host is not found by. */
+static bool
+san_text(const GENERAL_NAME *name, char *buf, size_t len)
+{
+	const ASN1_STRING *value;
+	int kind;
+
+	value = GENERAL_NAME_get0_value(name, &kind);
+	if (kind == GEN_IPADD)
+	{
+		int size = ASN1_STRING_length(value);
+
+		return (size == 4 || size == 16) &&
+		       inet_ntop(size == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(value), buf,
+		                 (socklen_t) len) != NULL;
+	}
+	if (kind != GEN_DNS && kind != GEN_URI && kind != GEN_EMAIL)
+		return false;
+	snprintf(buf, len, "%.*s", ASN1_STRING_length(value),
+	         (const char *) ASN1_STRING_get0_data(value));
+	return true;
+}
+
+/* Whole names only: the list ends with "..." where the value would be cut. */
+static void
+san_list(X509 *certificate, char *buf, size_t len)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+	size_t used = 0;
+	char one[260];
+
+	buf[0] = '\0';
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
+	{
+		if (!san_text(sk_GENERAL_NAME_value(names, i), one, sizeof(one)))
+			continue;
+		if (used + strlen(one) + 6 > len)
+		{
+			snprintf(buf + used, len - used, ",...");
+			break;
+		}
+		used += (size_t) snprintf(buf + used, len - used, "%s%s", used ? "," : "", one);
+	}
+	GENERAL_NAMES_free(names);
+}
+
+/* The class of what is wrong, and all of it in words. */
+static void
+judge(const struct tls *tls, struct tls_seen *seen)
+{
+	size_t used = 0;
+
+	seen->verified = tls->first_error == X509_V_OK;
+	if (seen->verified)
+		return;
+	seen->error = ERROR_TLS_HANDSHAKE;
+	for (size_t i = 0; i < VERIFY_ROWS; i++)
+	{
+		if (!(tls->problems & 1U << i))
+			continue;
+		if (used == 0)
+			seen->error = verify_table[i].type;
+		if (used < sizeof(seen->problem))
+			used += (size_t) snprintf(seen->problem + used, sizeof(seen->problem) - used, "%s%s",
+			                          used ? "; " : "",
+			                          X509_verify_cert_error_string(verify_table[i].code));
+	}
+	if (used == 0)
+		snprintf(seen->problem, sizeof(seen->problem), "%s",
+		         X509_verify_cert_error_string(tls->first_error));
+}
+
+void
+tls_inspect(struct tls *tls, struct tls_seen *seen)
+{
+	X509 *certificate = SSL_get1_peer_certificate(tls->ssl);
+	const char *version = SSL_get_version(tls->ssl);
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(tls->ssl);
+
+	memset(seen, 0, sizeof(*seen));
+	if (cipher)
+	{
+		/* "TLSv1.3" -> "1.3", "TLSv1" -> "1.0": OTel's tls.protocol.version is the number. */
+		snprintf(seen->version, sizeof(seen->version), "%s",
+		         strncmp(version, "TLSv", 4) == 0 ? version + 4 : version);
+		if (strcmp(seen->version, "1") == 0)
+			snprintf(seen->version, sizeof(seen->version), "1.0");
+		snprintf(seen->cipher, sizeof(seen->cipher), "%s", SSL_CIPHER_standard_name(cipher));
+	}
+	if (certificate == NULL)
+		return;
+	seen->certificate = true;
+	name_text(X509_get_subject_name(certificate), seen->subject, sizeof(seen->subject));
+	name_text(X509_get_issuer_name(certificate), seen->issuer, sizeof(seen->issuer));
+	san_list(certificate, seen->san, sizeof(seen->san));
+	seen->not_before = time_of(X509_get0_notBefore(certificate));
+	seen->not_after = time_of(X509_get0_notAfter(certificate));
+	judge(tls, seen);
+	X509_free(certificate);
+}

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * engine.c -- the sockets of the icmp canary and the way from a packet to its run.
+ *
+ * Replies are read in batches and carry the kernel's receive time, so that a busy loop adds
+ * nothing to a round-trip time. A raw socket sees every ICMP packet of the machine: the
+ * kernel's filter leaves replies and errors, the token picks ours. A ping socket
+ * (net.ipv4.ping_group_range) sees its own replies only, and errors on its error queue.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <linux/errqueue.h>
+#include <linux/icmp.h>
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "agent/icmp/icmp.h"
+
+#define BATCH          16
+#define BATCHES_A_TURN 8             /* then the rest of the loop has its turn */
+#define RECEIVE_BUFFER (1024 * 1024) /* thousands of replies may come while a TLS handshake runs */
+
+union control
+{
+	struct cmsghdr align;
+	char bytes[256];
+};
+
+struct slot_list
+{
+	struct canary_run *lh_first;
+};
+
+struct icmp_socket
+{
+	struct canary_env *env;
+	int family, fd;
+	bool raw;
+	int df; /* state of the socket: 0, 1, -1 unknown */
+	struct event reader;
+};
+
+struct icmp_engine
+{
+	struct icmp_socket sockets[2]; /* IPv4, IPv6 */
+	uint16_t next_id;
+	struct slot_list slots[ICMP_SLOTS];
+	struct mmsghdr messages[BATCH];
+	struct iovec vectors[BATCH];
+	struct sockaddr_storage names[BATCH];
+	union control controls[BATCH];
+	uint8_t data[BATCH][ICMP_READ_MAX];
+	uint8_t packet[ICMP_HEADER + ICMP_PAYLOAD_MAX];
+};
+
+static int
+open_socket(int family, bool *raw)
+{
+	int protocol = family == AF_INET ? (int) IPPROTO_ICMP : (int) IPPROTO_ICMPV6;
+	int flags = SOCK_NONBLOCK | SOCK_CLOEXEC, saved;
+	int fd = socket(family, SOCK_RAW | flags, protocol);
+
+	*raw = fd >= 0;
+	if (fd < 0)
+	{
+		saved = errno;
+		fd = socket(family, SOCK_DGRAM | flags, protocol);
+		if (fd < 0)
+			errno = saved;
+	}
+	return fd;
+}
+
+/* Options that are a convenience: without them the engine works, only less well. */
+static void
+set_options(int family, int fd, bool raw)
+{
+	int on = 1, size = RECEIVE_BUFFER;
+	struct icmp_filter filter4 = {~(1U << ICMP_ECHOREPLY | 1U << ICMP_DEST_UNREACH |
+	                                1U << ICMP_TIME_EXCEEDED | 1U << ICMP_PARAMETERPROB)};
+	struct icmp6_filter filter6;
+
+	setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on));
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) != 0)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	if (raw && family == AF_INET)
+		setsockopt(fd, SOL_RAW, ICMP_FILTER, &filter4, sizeof(filter4));
+	else if (raw)
+	{
+		ICMP6_FILTER_SETBLOCKALL(&filter6);
+		ICMP6_FILTER_SETPASS(ICMP6_ECHO_REPLY, &filter6);
+		ICMP6_FILTER_SETPASS(ICMP6_DST_UNREACH, &filter6);
+		ICMP6_FILTER_SETPASS(ICMP6_PACKET_TOO_BIG, &filter6);
+		ICMP6_FILTER_SETPASS(ICMP6_TIME_EXCEEDED, &filter6);
+		ICMP6_FILTER_SETPASS(ICMP6_PARAM_PROB, &filter6);
+		setsockopt(fd, IPPROTO_ICMPV6, ICMP6_FILTER, &filter6, sizeof(filter6));
+	}
+	else if (family == AF_INET)
+		setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof(on));
+	else
+		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof(on));
+}
+
+void
+icmp_open(struct canary_env *env)
+{
+	env->icmp = NULL;
+	env->icmp_errno = 0;
+	env->icmp6_fd = open_socket(AF_INET6, &env->icmp6_raw);
+	if (env->icmp6_fd < 0)
+		env->icmp_errno = errno;
+	env->icmp4_fd = open_socket(AF_INET, &env->icmp4_raw);
+	if (env->icmp4_fd < 0)
+		env->icmp_errno = errno;
+	if (env->icmp4_fd >= 0)
+		set_options(AF_INET, env->icmp4_fd, env->icmp4_raw);
+	if (env->icmp6_fd >= 0)
+		set_options(AF_INET6, env->icmp6_fd, env->icmp6_raw);
+}
+
+void
+icmp_close(struct canary_env *env)
+{
+	if (env->icmp)
+	{
+		for (int i = 0; i < 2; i++)
+			if (env->icmp->sockets[i].fd >= 0)
+				event_del(&env->icmp->sockets[i].reader);
+		free(env->icmp);
+		env->icmp = NULL;
+	}
+	if (env->icmp4_fd >= 0)
+		close(env->icmp4_fd);
+	if (env->icmp6_fd >= 0)
+		close(env->icmp6_fd);
+	env->icmp4_fd = env->icmp6_fd = -1;
+}
+
+int
+icmp_engine_fd(const struct canary_env *env, int family)
+{
+	return family == AF_INET ? env->icmp4_fd : env->icmp6_fd;
+}
+
+bool
+icmp_engine_raw(const struct canary_env *env, int family)
+{
+	return family == AF_INET ? env->icmp4_raw : env->icmp6_raw;
+}
+
+/* ---- from a packet to its run ---- */
+
+static bool
+same_destination(const struct canary_run *run, const struct icmp_seen *seen)
+{
+	const struct sockaddr_in *in4 = (const struct sockaddr_in *) &run->peer.addr;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) &run->peer.addr;
+
+	if (run->peer.addr.ss_family == AF_INET)
+		return memcmp(&in4->sin_addr, seen->destination, 4) == 0;
+	return memcmp(&in6->sin6_addr, seen->destination, 16) == 0;
+}
+
+static struct canary_run *
+find_run(struct icmp_engine *engine, const struct icmp_socket *socket, const struct icmp_seen *seen,
+         uint32_t *number)
+{
+	uint16_t sequence = seen->has_token ? (uint16_t) seen->token : seen->sequence;
+	struct canary_run *run;
+
+	*number = sequence & ((1U << ICMP_NUMBER_BITS) - 1);
+	LIST_FOREACH (run, &engine->slots[sequence >> ICMP_NUMBER_BITS], chain)
+	{
+		if (run->peer.addr.ss_family != socket->family || *number >= run->next)
+			continue;
+		if (seen->has_token ? (seen->token & ~0xffffULL) == run->secret
+		                    : seen->kind == ICMP_PROBLEM && same_destination(run, seen) &&
+		                          (!socket->raw || seen->id == run->id))
+			return run;
+	}
+	return NULL;
+}
+
+static void
+dispatch(struct icmp_socket *socket, const struct icmp_seen *seen,
+         const struct sockaddr_storage *from, int64_t received_unix)
+{
+	struct canary_run *run;
+	uint32_t number;
+
+	if (seen->kind == ICMP_NOTHING)
+		return;
+	run = find_run(socket->env->icmp, socket, seen, &number);
+	if (run == NULL)
+		return;
+	if (seen->kind == ICMP_REPLY)
+		icmp_run_reply(run, number, received_unix);
+	else
+		icmp_run_problem(run, number, seen, from);
+}
+
+/* The kernel's receive time; 0 when it gave none. */
+static int64_t
+received_at(struct msghdr *message)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c))
+	{
+		struct timespec ts;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS)
+			continue;
+		memcpy(&ts, CMSG_DATA(c), sizeof(ts));
+		return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
+	}
+	return 0;
+}
+
+static void
+read_message(struct icmp_socket *socket, struct mmsghdr *message)
+{
+	const uint8_t *data = message->msg_hdr.msg_iov->iov_base;
+	int64_t stamp = received_at(&message->msg_hdr);
+	struct icmp_seen seen;
+
+	if (socket->family == AF_INET)
+		icmp4_read(data, message->msg_len, socket->raw, &seen);
+	else
+		icmp6_read(data, message->msg_len, &seen);
+	dispatch(socket, &seen, message->msg_hdr.msg_name, stamp ? stamp : probe_now_unix());
+}
+
+/* ---- ping sockets: errors come on a queue of their own ---- */
+
+static void
+read_error(struct icmp_socket *socket, struct msghdr *message, size_t len)
+{
+	struct sockaddr_storage from = {0};
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c))
+	{
+		bool v4 = c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR;
+		bool v6 = c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR;
+		struct sock_extended_err error;
+		struct sockaddr_in *in4 = message->msg_name;
+		struct sockaddr_in6 *in6 = message->msg_name;
+		struct icmp_seen seen;
+
+		if ((!v4 && !v6) || c->cmsg_len < CMSG_LEN(sizeof(error)))
+			continue;
+		memcpy(&error, CMSG_DATA(c), sizeof(error));
+		if (error.ee_origin != SO_EE_ORIGIN_ICMP && error.ee_origin != SO_EE_ORIGIN_ICMP6)
+			continue;
+		icmp_quoted_read(message->msg_iov->iov_base, len, v6, &seen);
+		icmp_problem(v6, error.ee_type, error.ee_code, &seen);
+		if (seen.error == ERROR_NONE)
+			continue;
+		if (error.ee_errno == EMSGSIZE)
+			seen.mtu = error.ee_info;
+		memcpy(seen.destination, v4 ? (void *) &in4->sin_addr : (void *) &in6->sin6_addr,
+		       v4 ? 4 : 16);
+		if (c->cmsg_len >= CMSG_LEN(sizeof(error) + (v4 ? sizeof(*in4) : sizeof(*in6))))
+			memcpy(&from, CMSG_DATA(c) + sizeof(error), v4 ? sizeof(*in4) : sizeof(*in6));
+		dispatch(socket, &seen, &from, 0);
+	}
+}
+
+/* Empties the queue; whatever is in it is not worth a second look, so errors just end the loop. */
+static void
+read_errors(struct icmp_socket *socket)
+{
+	struct icmp_engine *engine = socket->env->icmp;
+	uint8_t data[ICMP_READ_MAX];
+	union control control;
+
+	for (int i = 0; i < BATCH * BATCHES_A_TURN; i++)
+	{
+		struct iovec vector = {data, sizeof(data)};
+		struct msghdr message = {.msg_name = &engine->names[0],
+		                         .msg_namelen = sizeof(engine->names[0]),
+		                         .msg_iov = &vector,
+		                         .msg_iovlen = 1,
+		                         .msg_control = &control,
+		                         .msg_controllen = sizeof(control)};
+		ssize_t n = recvmsg(socket->fd, &message, MSG_ERRQUEUE);
+
+		if (n < 0)
+			return;
+		read_error(socket, &message, (size_t) n);
+	}
+}
+
+static int
+read_batch(struct icmp_socket *socket)
+{
+	struct icmp_engine *engine = socket->env->icmp;
+	int n;
+
+	for (int i = 0; i < BATCH; i++)
+	{
+		engine->vectors[i] = (struct iovec){engine->data[i], ICMP_READ_MAX};
+		engine->messages[i].msg_hdr = (struct msghdr){.msg_name = &engine->names[i],
+		                                              .msg_namelen = sizeof(engine->names[i]),
+		                                              .msg_iov = &engine->vectors[i],
+		                                              .msg_iovlen = 1,
+		                                              .msg_control = &engine->controls[i],
+		                                              .msg_controllen = sizeof(union control)};
+	}
+	n = recvmmsg(socket->fd, engine->messages, BATCH, MSG_DONTWAIT, NULL);
+	for (int i = 0; i < n; i++)
+		read_message(socket, &engine->messages[i]);
+	return n;
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct icmp_socket *socket = arg;
+
+	if (!socket->raw)
+		read_errors(socket);
+	for (int i = 0; i < BATCHES_A_TURN; i++)
+		if (read_batch(socket) < BATCH)
+			return;
+}
+
+/* ---- runs ---- */
+
+bool
+icmp_engine_ready(struct canary_env *env)
+{
+	struct icmp_engine *engine;
+
+	if (env->icmp)
+		return true;
+	engine = calloc(1, sizeof(*engine));
+	if (engine == NULL)
+		return false;
+	if (getrandom(&engine->next_id, sizeof(engine->next_id), 0) < 0)
+		engine->next_id = (uint16_t) getpid();
+	env->icmp = engine;
+	for (int i = 0; i < 2; i++)
+	{
+		struct icmp_socket *socket = &engine->sockets[i];
+
+		socket->env = env;
+		socket->family = i == 0 ? AF_INET : AF_INET6;
+		socket->fd = icmp_engine_fd(env, socket->family);
+		socket->raw = icmp_engine_raw(env, socket->family);
+		socket->df = -1;
+		if (socket->fd < 0)
+			continue;
+		event_assign(&socket->reader, env->base, socket->fd, EV_READ | EV_PERSIST, on_readable,
+		             socket);
+		event_add(&socket->reader, NULL);
+	}
+	return true;
+}
+
+/* Identifiers of runs that are under way are passed over; there are far fewer than 65,536. */
+static uint16_t
+free_id(struct icmp_engine *engine)
+{
+	for (uint32_t tries = 0; tries < 65536; tries++)
+	{
+		uint16_t id = engine->next_id++;
+		struct canary_run *run;
+
+		LIST_FOREACH (run, &engine->slots[id % ICMP_SLOTS], chain)
+		{
+			if (run->id == id)
+				break;
+		}
+		if (run == NULL)
+			return id;
+	}
+	return engine->next_id++;
+}
+
+void
+icmp_engine_add(struct canary_env *env, struct canary_run *run)
+{
+	struct icmp_engine *engine = env->icmp;
+
+	run->id = free_id(engine);
+	if (getrandom(&run->secret, sizeof(run->secret), 0) < 0)
+		run->secret = (uint64_t) probe_now() << 20;
+	run->secret &= ~0xffffULL;
+	LIST_INSERT_HEAD(&engine->slots[run->id % ICMP_SLOTS], run, chain);
+	run->registered = true;
+}
+
+void
+icmp_engine_remove(struct canary_run *run)
+{
+	if (run->registered)
+		LIST_REMOVE(run, chain);
+	run->registered = false;
+}
+
+/* The don't-fragment state is the socket's, not the packet's: change it when it differs. Without
+ * df fragments are allowed and no path MTU is remembered. */
+static void
+set_df(struct icmp_socket *socket, bool df)
+{
+	int level = socket->family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
+	int option = socket->family == AF_INET ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER;
+	int value = df ? IP_PMTUDISC_PROBE : IP_PMTUDISC_DONT;
+
+	if (socket->df == df)
+		return;
+	setsockopt(socket->fd, level, option, &value, sizeof(value));
+	if (socket->family == AF_INET6)
+	{
+		value = df;
+		setsockopt(socket->fd, IPPROTO_IPV6, IPV6_DONTFRAG, &value, sizeof(value));
+	}
+	socket->df = df;
+}
+
+static void
+put_dscp(struct msghdr *message, union control *control, int family, uint32_t dscp)
+{
+	int tos = (int) dscp << 2;
+	struct cmsghdr *c;
+
+	message->msg_control = control;
+	message->msg_controllen = CMSG_SPACE(sizeof(tos));
+	c = CMSG_FIRSTHDR(message);
+	c->cmsg_level = family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
+	c->cmsg_type = family == AF_INET ? IP_TOS : IPV6_TCLASS;
+	c->cmsg_len = CMSG_LEN(sizeof(tos));
+	memcpy(CMSG_DATA(c), &tos, sizeof(tos));
+}
+
+int
+icmp_engine_send(struct canary_env *env, struct canary_run *run, uint32_t number)
+{
+	struct icmp_engine *engine = env->icmp;
+	int family = run->peer.addr.ss_family;
+	struct icmp_socket *socket = &engine->sockets[family == AF_INET ? 0 : 1];
+	uint16_t sequence = (uint16_t) ((run->id % ICMP_SLOTS) << ICMP_NUMBER_BITS | number);
+	struct iovec vector = {engine->packet, ICMP_HEADER + run->cmd->payload_bytes};
+	struct msghdr message = {.msg_name = &run->peer.addr,
+	                         .msg_namelen = run->peer.len,
+	                         .msg_iov = &vector,
+	                         .msg_iovlen = 1};
+	union control control = {0};
+
+	icmp_request_write(engine->packet, family == AF_INET6, run->id, sequence,
+	                   run->secret | sequence, run->cmd->payload_bytes);
+	if (run->cmd->dscp)
+		put_dscp(&message, &control, family, run->cmd->dscp);
+	set_df(socket, run->cmd->df);
+	run->packets[number].sent = probe_now();
+	run->packets[number].sent_unix = probe_now_unix();
+	return sendmsg(socket->fd, &message, MSG_DONTWAIT) < 0 ? errno : 0;
+}

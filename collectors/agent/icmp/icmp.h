@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * icmp.h -- the parts of the icmp canary, and how they share one socket.
+ *
+ * Every run of a family uses the same socket, opened before privileges were dropped. The engine
+ * reads it with one event and finds the run a packet belongs to:
+ *
+ *   sequence = slot of the run (9 bits) | number of the packet in the run (7 bits)
+ *   token    = secret of the run (48 bits) | sequence (16 bits)
+ *
+ * slot is the low bits of the run's identifier. A reply is found by its token, an error by the
+ * token if it quotes that much, else by the identifier (raw sockets) or the destination
+ * (ping sockets, where the kernel chooses the identifier).
+ */
+#ifndef PCTL_AGENT_ICMP_H
+#define PCTL_AGENT_ICMP_H
+
+#include <sys/queue.h>
+
+#include "agent/icmp/wire.h"
+#include "agent/probe.h"
+#include "agent/stats.h"
+
+#define ICMP_COUNT_MIN        1
+#define ICMP_COUNT_DEFAULT    5
+#define ICMP_COUNT_MAX        100
+#define ICMP_PAYLOAD_DEFAULT  56
+#define ICMP_DSCP_MAX         63
+#define ICMP_INTERVAL_MIN     1
+#define ICMP_INTERVAL_DEFAULT 200
+#define ICMP_INTERVAL_MAX     10000
+#define ICMP_NUMBER_BITS      7 /* ICMP_COUNT_MAX fits */
+#define ICMP_SLOTS            512
+
+_Static_assert(ICMP_COUNT_MAX <= 1 << ICMP_NUMBER_BITS, "a packet number must fit its bits");
+_Static_assert(ICMP_SLOTS << ICMP_NUMBER_BITS == 65536, "slot and number fill the sequence");
+_Static_assert(ICMP_COUNT_MAX <= STATS_PROBES_MAX, "the statistics must take every packet");
+
+struct icmp_cmd
+{
+	char host[256];
+	uint32_t count, payload_bytes, dscp, interval_ms;
+	enum resolver_family family;
+	bool df;
+};
+
+enum icmp_packet_state
+{
+	ICMP_WAITING,
+	ICMP_ANSWERED,
+	ICMP_FAILED /* an error message came, or it could not be sent */
+};
+
+struct icmp_packet
+{
+	int64_t sent_unix, sent; /* wall clock, for kernel receive stamps; monotonic, to check it */
+	enum icmp_packet_state state;
+};
+
+struct canary_run
+{
+	struct probe probe;
+	const struct icmp_cmd *cmd;
+	LIST_ENTRY(canary_run) chain; /* in its engine slot while registered */
+	bool registered;
+	uint16_t id;
+	uint64_t secret; /* low 16 bits zero */
+	struct resolver_address peer;
+	struct event sender;
+	int64_t spacing; /* between packets, nanoseconds */
+	int64_t next_at;
+	uint32_t next;        /* number of the next packet */
+	uint32_t outstanding; /* sent, neither answered nor failed */
+	struct stats stats;
+	/* The first error that was seen; it is the cause when nothing was answered. */
+	enum error_type error_type;
+	char error[RESULT_ERROR_MAX];
+	char error_from[64];
+	uint32_t mtu;
+	struct icmp_packet packets[]; /* cmd->count */
+};
+
+/* engine.c */
+void icmp_open(struct canary_env *env);
+void icmp_close(struct canary_env *env);
+bool icmp_engine_ready(struct canary_env *env); /* false when memory is out */
+int icmp_engine_fd(const struct canary_env *env, int family);
+bool icmp_engine_raw(const struct canary_env *env, int family);
+void icmp_engine_add(struct canary_env *env, struct canary_run *run);
+void icmp_engine_remove(struct canary_run *run);
+/* 0 or an errno. Stamps the packet right before it goes. */
+int icmp_engine_send(struct canary_env *env, struct canary_run *run, uint32_t number);
+
+/* run.c, called by the engine. received_unix is the kernel's receive time. */
+void icmp_run_reply(struct canary_run *run, uint32_t number, int64_t received_unix);
+void icmp_run_problem(struct canary_run *run, uint32_t number, const struct icmp_seen *seen,
+                      const struct sockaddr_storage *from);
+
+/* cmd.c */
+bool icmp_cmd_parse(const struct test_spec *spec, void **cmd, char *err, size_t errlen);
+
+/* result.c */
+void icmp_result(struct canary_run *run, struct result *result);
+
+#endif

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * once.c -- one run of one test from the command line.
+ *
+ * The bars are drawn from the metrics of the result, not from the canary's own state: what
+ * a person sees here is exactly what the control plane would get.
+ */
+#include "agent/once.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/canary.h"
+#include "agent/resolver.h"
+
+#define TIMEOUT_MIN     100
+#define TIMEOUT_DEFAULT 10000
+#define TIMEOUT_MAX     60000
+#define PARAMS_MAX      32
+#define BAR_WIDTH       40
+
+enum
+{
+	EXIT_SUCCEEDED = 0,
+	EXIT_FAILED = 1,
+	EXIT_INPUT = 2
+};
+
+struct once
+{
+	struct event_base *base;
+	bool json;
+	int status;
+};
+
+/* The phases of a waterfall in their order; a bar starts where the one before it ended. */
+static const struct
+{
+	const char *metric, *label;
+} waterfall[] = {
+    {"http.redirect.ms", "redirects"},     {"http.dns.ms", "name look-up"},
+    {"http.connect.ms", "connect"},        {"http.tls.ms", "TLS handshake"},
+    {"http.ttfb.ms", "wait (first byte)"}, {"http.transfer.ms", "transfer"},
+};
+
+static const char *const spread[][3] = {
+    {"rtt.min.ms", "rtt.avg.ms", "rtt.max.ms"},
+    {"connect.min.ms", "connect.avg.ms", "connect.max.ms"},
+};
+
+static double
+metric(const struct result *r, const char *name)
+{
+	for (size_t i = 0; i < r->metric_count; i++)
+		if (strcmp(r->metrics[i].name, name) == 0)
+			return r->metrics[i].value;
+	return NAN;
+}
+
+/* ---- JSON ---- */
+
+static void
+json_string(const char *text)
+{
+	putchar('"');
+	for (const unsigned char *p = (const unsigned char *) text; *p; p++)
+	{
+		if (*p == '"' || *p == '\\')
+			printf("\\%c", *p);
+		else if (*p < 0x20)
+			printf("\\u%04x", *p);
+		else
+			putchar(*p);
+	}
+	putchar('"');
+}
+
+static void
+json_member(const char *name, const char *value, const char *after)
+{
+	json_string(name);
+	putchar(':');
+	json_string(value);
+	fputs(after, stdout);
+}
+
+/* The names of result.proto. */
+static void
+print_json(const struct result *r)
+{
+	putchar('{');
+	json_member("result_id", r->result_id, ",");
+	json_member("canary_type", r->type, ",");
+	json_member("server_address", r->server_address, ",");
+	printf("\"server_port\":%u,", r->server_port);
+	json_member("network_transport", r->network_transport, ",");
+	json_member("network_protocol_name", r->network_protocol_name, ",");
+	printf("\"success\":%s,", r->success ? "true" : "false");
+	json_member("error_type", error_type_name(r->error_type), ",");
+	json_member("error_message", r->error, ",");
+	printf("\"start_time_unix_nano\":%lld,\"duration_nano\":%lld,\"metrics\":{",
+	       (long long) r->start_unix_nano, (long long) r->duration_nano);
+	for (size_t i = 0; i < r->metric_count; i++)
+	{
+		json_string(r->metrics[i].name);
+		printf(":%.15g%s", r->metrics[i].value, i + 1 < r->metric_count ? "," : "");
+	}
+	printf("},\"attributes\":{");
+	for (size_t i = 0; i < r->attribute_count; i++)
+		json_member(r->attributes[i].name, r->attributes[i].value,
+		            i + 1 < r->attribute_count ? "," : "");
+	puts("}}");
+}
+
+/* ---- text ---- */
+
+static void
+print_bar(const char *label, double from, double length, double whole)
+{
+	int start = whole > 0 ? (int) lround(from / whole * BAR_WIDTH) : 0;
+	int bar = whole > 0 ? (int) lround(length / whole * BAR_WIDTH) : 0;
+
+	if (start > BAR_WIDTH - 1)
+		start = BAR_WIDTH - 1;
+	if (bar < 1)
+		bar = 1;
+	if (start + bar > BAR_WIDTH)
+		bar = BAR_WIDTH - start;
+	printf("  %-18s%10.3f ms  |%*s", label, length, start, "");
+	for (int i = 0; i < bar; i++)
+		putchar('#');
+	printf("%*s|\n", BAR_WIDTH - start - bar, "");
+}
+
+static void
+print_waterfall(const struct result *r)
+{
+	double whole = metric(r, "http.total.ms"), at = 0;
+
+	if (isnan(whole))
+		return;
+	for (size_t i = 0; i < sizeof(waterfall) / sizeof(waterfall[0]); i++)
+	{
+		double length = metric(r, waterfall[i].metric);
+
+		if (isnan(length))
+			continue;
+		print_bar(waterfall[i].label, at, length, whole);
+		at += length;
+	}
+	print_bar("total", 0, whole, whole);
+}
+
+static void
+print_spread(const struct result *r)
+{
+	static const char *const labels[3] = {"min", "avg", "max"};
+
+	for (size_t s = 0; s < sizeof(spread) / sizeof(spread[0]); s++)
+	{
+		double whole = metric(r, spread[s][2]);
+
+		for (int i = 0; i < 3 && !isnan(whole); i++)
+			print_bar(labels[i], 0, metric(r, spread[s][i]), whole);
+	}
+}
+
+static void
+print_text(const struct result *r)
+{
+	char port[24] = "";
+
+	if (r->server_port)
+		snprintf(port, sizeof(port), " port %u", r->server_port);
+	printf("%s %s%s: %s after %.1f ms\n", r->type, r->server_address, port,
+	       r->success ? "ok" : error_type_name(r->error_type), (double) r->duration_nano / 1e6);
+	if (r->error[0])
+		printf("  %s\n", r->error);
+	print_waterfall(r);
+	print_spread(r);
+	for (size_t i = 0; i < r->metric_count; i++)
+		printf("  %-34s %.15g\n", r->metrics[i].name, r->metrics[i].value);
+	for (size_t i = 0; i < r->attribute_count; i++)
+		printf("  %-34s %s\n", r->attributes[i].name, r->attributes[i].value);
+}
+
+static void
+on_done(const struct result *result, void *arg)
+{
+	struct once *once = arg;
+
+	if (once->json)
+		print_json(result);
+	else
+		print_text(result);
+	once->status = result->success ? EXIT_SUCCEEDED : EXIT_FAILED;
+	event_base_loopbreak(once->base);
+}
+
+/* ---- input ---- */
+
+static bool
+complain(const char *what, const char *value)
+{
+	fprintf(stderr, "probectl-agent: %s%s%s\n", what, value[0] ? ": " : "", value);
+	return false;
+}
+
+static int
+by_key(const void *a, const void *b)
+{
+	const struct test_param *left = a, *right = b;
+
+	return strcmp(left->key, right->key);
+}
+
+static bool
+set_timeout(struct test_spec *spec, const char *value)
+{
+	char *end;
+	unsigned long ms = strtoul(value, &end, 10);
+
+	if (value[0] == '\0' || *end != '\0' || ms < TIMEOUT_MIN || ms > TIMEOUT_MAX)
+		return complain("--param timeout must be 100 to 60000 milliseconds", value);
+	spec->timeout_ms = (uint32_t) ms;
+	return true;
+}
+
+/* Splits key=value in place of a copy each; spec->params has room for PARAMS_MAX. */
+static bool
+add_param(struct test_spec *spec, const char *text)
+{
+	const char *equals = strchr(text, '=');
+	struct test_param *param = &spec->params[spec->param_count];
+
+	if (equals == NULL || equals == text)
+		return complain("--param must be key=value", text);
+	if (strncmp(text, "timeout=", 8) == 0)
+		return set_timeout(spec, equals + 1);
+	if (spec->param_count == PARAMS_MAX)
+		return complain("too many --param options", "");
+	param->key = strndup(text, (size_t) (equals - text));
+	param->value = strdup(equals + 1);
+	spec->param_count++;
+	if (param->key == NULL || param->value == NULL)
+		return complain("out of memory", "");
+	for (size_t i = 0; i + 1 < spec->param_count; i++)
+		if (strcmp(spec->params[i].key, param->key) == 0)
+			return complain("--param is given twice", param->key);
+	return true;
+}
+
+static bool
+fill_spec(struct test_spec *spec, const char *type, const char *target, char **params,
+          size_t nparams)
+{
+	if (strlen(type) >= sizeof(spec->type) || strlen(target) >= sizeof(spec->target))
+		return complain("the type or the target is too long", "");
+	snprintf(spec->type, sizeof(spec->type), "%s", type);
+	snprintf(spec->target, sizeof(spec->target), "%s", target);
+	spec->timeout_ms = TIMEOUT_DEFAULT;
+	spec->interval_ms = TIMEOUT_MAX;
+	for (size_t i = 0; i < nparams; i++)
+		if (!add_param(spec, params[i]))
+			return false;
+	qsort(spec->params, spec->param_count, sizeof(spec->params[0]), by_key);
+	return true;
+}
+
+static const struct canary_ops *
+find_type(const char *type)
+{
+	const struct canary_ops *ops = canary_find(type);
+
+	if (ops)
+		return ops;
+	fprintf(stderr, "probectl-agent: no such test type: %s; there are", type);
+	for (size_t i = 0; canary_table[i]; i++)
+		fprintf(stderr, "%s %s", i ? "," : "", canary_table[i]->type);
+	fputc('\n', stderr);
+	return NULL;
+}
+
+static int
+run_spec(struct event_base *base, struct canary_env *env, const struct canary_ops *ops,
+         const struct test_spec *spec, bool json)
+{
+	struct once once = {base, json, EXIT_INPUT};
+	char err[256] = "";
+	void *cmd = NULL;
+
+	if (!ops->cmd_parse(spec, &cmd, err, sizeof(err)))
+	{
+		complain(err, "");
+		return EXIT_INPUT;
+	}
+	if (ops->start(env, spec, cmd, on_done, &once))
+		event_base_dispatch(base);
+	else
+		complain("out of memory", "");
+	ops->cmd_free(cmd);
+	fflush(stdout);
+	return once.status;
+}
+
+int
+once_run(struct event_base *base, struct canary_env *env, const char *type, const char *target,
+         char **params, size_t nparams, bool json)
+{
+	const struct canary_ops *ops = find_type(type);
+	struct test_param room[PARAMS_MAX] = {0};
+	struct test_spec spec = {.params = room};
+	int status = EXIT_INPUT;
+
+	if (ops == NULL)
+		return EXIT_INPUT;
+	if (fill_spec(&spec, type, target, params, nparams))
+		status = run_spec(base, env, ops, &spec, json);
+	for (size_t i = 0; i < spec.param_count; i++)
+	{
+		free(room[i].key);
+		free(room[i].value);
+	}
+	return status;
+}
