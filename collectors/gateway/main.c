@@ -235,9 +235,12 @@ static void
 check_start(int64_t now)
 {
 	bool fatal;
-	const char *error = ctl_last_error(&fatal);
+	const char *reason, *error = ctl_last_error(&fatal);
 
-	if (ctl_ever_ready())
+	static bool answered;
+
+	answered = answered || ctl_ready(&reason);
+	if (answered)
 		return;
 	if (fatal)
 		log_fatal(

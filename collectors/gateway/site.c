@@ -190,16 +190,18 @@ site_settle(struct site *site)
 	qsort(site->files, site->count, sizeof *site->files, file_compare);
 	for (size_t i = 0; i < site->count; i++)
 	{
-		char *path = site->files[i].path;
+		const char *path = site->files[i].path;
 		size_t len = strlen(path);
 		struct site_file *base;
+		char *plain;
 
 		if (len < 4 || strcmp(path + len - 3, ".gz") != 0)
 			continue;
-		path[len - 3] = '\0';
-		base = site_lookup(site, path);
-		path[len - 3] = '.';
-		if (base == NULL || base == &site->files[i])
+		plain = mem_strdup(path);
+		plain[len - 3] = '\0';
+		base = site_lookup(site, plain);
+		free(plain);
+		if (base == NULL)
 			continue;
 		base->gzip = site->files[i].plain;
 		site->files[i].plain.data = NULL; /* moved: dropped below */
