@@ -16,4 +16,8 @@ lib_SRCS = \
 	lib/log.c \
 	lib/mem.c \
 	lib/metrics.c \
+	lib/spool.c \
+	lib/spoolcursor.c \
+	lib/spoolframe.c \
+	lib/spoolread.c \
 	lib/uuid.c
