@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: PostgreSQL
+import { describe, expect, it } from 'vitest';
+import type { Result } from '../api/types';
+import { certificateOf, isTlsAttribute } from './certificate';
+import { enrolCommand } from './enrol';
+import { familyOf, niceCeil, packetsOf, rangeBar } from './family';
+import { columnsOf, statsOf } from './history';
+
+const NOW = Date.UTC(2026, 0, 1);
+
+function result(at: number, part: Partial<Result> = {}): Result {
+  return {
+    result_id: String(at),
+    test_id: 't',
+    agent_id: 'a',
+    type: 'icmp',
+    target: 'x',
+    port: null,
+    success: true,
+    error_type: null,
+    error: null,
+    started_at: new Date(NOW + at * 1000).toISOString(),
+    duration_ms: 1,
+    latency_ms: at,
+    loss_ratio: 0,
+    metrics: {},
+    attributes: {},
+    ...part,
+  };
+}
+
+describe('certificateOf', () => {
+  it('is nothing without TLS', () => expect(certificateOf({ 'url.full': 'http://a/' }, NOW)).toBeNull());
+
+  it('reads what was seen', () => {
+    const c = certificateOf(
+      {
+        'tls.protocol.version': '1.3',
+        'probectl.tls.server.verified': 'true',
+        'probectl.tls.server.not_after': '2026-02-01T00:00:00Z',
+        'probectl.tls.server.not_before': '1760000000',
+        'probectl.tls.server.san': 'a.example, b.example',
+        'probectl.tls.resumed': 'false',
+      },
+      NOW,
+    );
+    expect(c).toMatchObject({ version: '1.3', verified: true, daysLeft: 31, names: ['a.example', 'b.example'], resumed: false, issuer: null });
+    expect(c!.notBefore!.getTime()).toBe(1760000000000);
+  });
+
+  it('counts below zero after the end, and is calm about nonsense', () => {
+    expect(certificateOf({ 'probectl.tls.server.not_after': '2025-12-30T00:00:00Z' }, NOW)!.daysLeft).toBe(-2);
+    expect(certificateOf({ 'probectl.tls.server.not_after': 'soon' }, NOW)!.daysLeft).toBeNull();
+  });
+
+  it('knows its attributes', () => {
+    expect(isTlsAttribute('tls.cipher.suite')).toBe(true);
+    expect(isTlsAttribute('url.full')).toBe(false);
+  });
+});
+
+describe('family', () => {
+  it('needs all three', () => {
+    expect(familyOf({ 'rtt.min.ms': 1, 'rtt.avg.ms': 2 })).toBeNull();
+    expect(familyOf({ 'connect.min.ms': 1, 'connect.avg.ms': 2, 'connect.max.ms': 3, 'jitter.ms': 0.5 })).toEqual({
+      name: 'connect',
+      min: 1,
+      avg: 2,
+      max: 3,
+      stddev: null,
+      jitter: 0.5,
+    });
+  });
+
+  it('lays the bar out', () => {
+    const bar = rangeBar({ name: 'rtt', min: 1, avg: 2, max: 4, stddev: 5, jitter: null });
+    expect(bar).toEqual({ min: 20, avg: 40, max: 80, bandFrom: 20, bandTo: 80, end: 5 });
+  });
+
+  it.each([
+    [0, 1],
+    [0.03, 0.05],
+    [1, 1],
+    [1.1, 2],
+    [7, 10],
+    [300, 500],
+  ])('niceCeil(%d) = %d', (value, nice) => expect(niceCeil(value)).toBeCloseTo(nice));
+
+  it('tells packets, and which were lost only when the numbers agree', () => {
+    expect(packetsOf({}, {})).toBeNull();
+    expect(packetsOf({ 'packets.sent': 5, 'packets.received': 3 }, { 'probectl.icmp.dropped_seqs': '1,4' })!.lost).toEqual(new Set([1, 4]));
+    expect(packetsOf({ 'packets.sent': 5, 'packets.received': 3 }, { 'probectl.icmp.dropped_seqs': '1' })!.lost).toBeNull();
+  });
+});
+
+describe('history', () => {
+  it('puts a null where runs are missing', () => {
+    const c = columnsOf([result(0), result(10), result(60)], 10);
+    expect(c.t.map((t) => t - NOW / 1000)).toEqual([0, 10, 20, 60]);
+    expect(c.latency).toEqual([0, 10, null, 60]);
+    expect(c.failed).toEqual([false, false, false, false]);
+  });
+
+  it('gives a failed run no latency', () => {
+    const c = columnsOf([result(0), result(10, { success: false, latency_ms: 900, loss_ratio: 1 })], 10);
+    expect(c.latency).toEqual([0, null]);
+    expect(c.failed).toEqual([false, true]);
+    expect(c.loss).toEqual([0, 100]);
+  });
+
+  it('counts', () => {
+    const results = Array.from({ length: 100 }, (_, i) => result(i + 1));
+    expect(statsOf([...results, result(200, { success: false })])).toEqual({ runs: 101, failed: 1, p50: 50, p95: 95 });
+    expect(statsOf([])).toEqual({ runs: 0, failed: 0, p50: null, p95: null });
+  });
+});
+
+describe('enrolCommand', () => {
+  it('has server and token', () => expect(enrolCommand('https://cp:8443', 'pjt_x')).toMatch(/--server https:\/\/cp:8443 .*--token pjt_x$/));
+});
