@@ -41,6 +41,13 @@ anchors()
 keys()
 {
 	perl -e '
+		my %define;
+		for my $file (@ARGV, glob "collectors/*/*.h") {
+			open my $in, "<", $file or die "$file: $!\n";
+			while (<$in>) {
+				$define{$1} = $2 if /^#define\s+(\w+)\s+"((?:\\.|[^"\\])*)"/;
+			}
+		}
 		for my $file (@ARGV) {
 			open my $in, "<", $file or die "$file: $!\n";
 			local $/;
@@ -51,6 +58,7 @@ keys()
 				my $line = 1 + (substr($text, 0, $-[0]) =~ tr/\n//);
 				my ($row) = substr($text, $-[0]) =~ /^(\{(?:[^{}"]|"(?:\\.|[^"\\])*")*\})/;
 				my $default = !defined $row ? "?" : $row =~ /\.def\s*=\s*"((?:\\.|[^"\\])*)"/ ? $1
+					: $row =~ /\.def\s*=\s*(\w+)/ && $1 ne "NULL" ? $define{$1} // "?"
 					: $row =~ /CONF_REQUIRED/ ? "required" : $row =~ /CONF_BOOL/ ? "false" : "unset";
 				print "$process\t$key\t$file:$line\t$default\n";
 			}
@@ -119,5 +127,12 @@ for process in $(cut -f1 <<<"$known" | sort -u); do
 	while read -r key; do
 		grep -qP "^$process\t\Q$key\E\t" <<<"$known" || finding "$CONFIGURE:0: probectl-$process has no setting $key"
 	done < <(section "$process" | grep -oE '^\| `[a-z][a-z0-9_.]*`' | sed -E 's/^\| `(.*)`/\1/')
+done
+# What the program itself says of its sample, where it is built. Files that the sample
+# names need not exist here; only what is wrong with a line of the sample counts.
+for sample in deploy/etc/*.yaml; do
+	program=build/bin/probectl-$(basename "$sample" .yaml)
+	[ -x "$program" ] || continue
+	findings_from < <("$program" --config "$sample" --check-config 2>&1 </dev/null | grep -E "^([a-z-]+: )?$sample:[0-9]+:" || true)
 done
 finish "${#pages[@]} pages, $settings settings"
