@@ -1,0 +1,461 @@
+# SPDX-License-Identifier: PostgreSQL
+"""The command line and the supervisor, as an operator meets them."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from conftest import BIN, PROBECTL, alive, clean_environment, wait_for
+
+CHILDREN = ["postgres", "ingest", "gateway", "agent"]
+COMMANDS = ["up", "down", "status", "env", "signin", "enroll", "tenant", "token", "top", "api", "psql",
+            "bench", "renew", "supervise"]
+
+
+def run(*words, **more):
+    return subprocess.run([str(PROBECTL), *words], capture_output=True, text=True, timeout=60,
+                          env=clean_environment(), **more)
+
+
+def one_line(done, code):
+    """A refusal: that exit code and one line on stderr, which is returned."""
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert re.fullmatch(r"probectl: [^\n]+\n", done.stderr), done.stderr
+    return done.stderr
+
+
+def results(stack):
+    return stack.sql("SELECT count(*) FROM probectl.result")[0][0]
+
+
+def wait_new_result(stack, deadline=45):
+    """A result that starts after now is committed and readable."""
+    before = stack.sql("SELECT clock_timestamp()")[0][0]
+    stack.wait_for(lambda: stack.sql("SELECT 1 FROM probectl.result WHERE started_at > %s LIMIT 1", (before,)),
+                   deadline, "a new result")
+
+
+# ---- without a stack -----------------------------------------------------------------------
+
+
+def test_help_lists_every_command():
+    text = run("--help").stdout
+    for name in COMMANDS:
+        assert re.search(r"^  %s +\S" % name, text, re.M), name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_teaches(name):
+    done = run("help", name)
+    assert done.returncode == 0
+    assert "Usage: probectl " + name in done.stdout
+    assert "  probectl %s" % name in done.stdout, "no example"
+    assert run(name, "--help").stdout == done.stdout
+
+
+def test_version():
+    control = pathlib.Path(__file__).resolve().parents[2] / "probectl.control"
+    version = re.search(r"default_version *= *'(.*)'", control.read_text()).group(1)
+    assert run("--version").stdout == "probectl %s\n" % version
+
+
+@pytest.mark.parametrize("words, says", [
+    (["upp"], "unknown command upp"),
+    (["--upp"], "unknown option --upp"),
+    (["up", "--port", "1"], "unknown option --port"),
+    (["up", "now"], "unexpected argument now"),
+    (["up", "--home"], "needs a value"),
+    (["api", "GET"], "missing argument"),
+    (["api", "GET", "v1/me"], "does not begin with /"),
+    (["tenant"], "missing argument"),
+    (["bench", "nothing"], "unknown benchmark"),
+])
+def test_usage_errors(words, says):
+    assert says in one_line(run(*words), 2)
+
+
+def test_wrong_listen_address(make_stack):
+    line = one_line(make_stack().cli("up", "--gateway-listen", "8443", check=False), 2)
+    assert "--gateway-listen 8443 is not HOST:PORT" in line
+
+
+def test_nothing_there(tmp_path):
+    home = str(tmp_path / "h")
+    assert "probectl up" in one_line(run("env", "--home", home), 1)
+    assert run("status", "--home", home).returncode == 4
+
+
+def test_postgres_missing(make_stack):
+    done = make_stack().cli("up", check=False, env={"PG_CONFIG": "/nonexistent/pg_config"})
+    assert "apt-get install postgresql-15" in one_line(done, 1)
+
+
+@pytest.mark.parametrize("option", ["gateway", "ingest"])
+def test_port_taken(make_stack, option):
+    stack = make_stack()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = "127.0.0.1:%d" % other.getsockname()[1]
+        setattr(stack, option + "_listen", taken)
+        done = stack.cli("up", "--gateway-listen", stack.gateway_listen, "--ingest-listen", stack.ingest_listen,
+                         check=False)
+    line = one_line(done, 1)
+    assert taken in line and "--%s-listen" % option in line
+    assert not os.path.exists(stack.home + "/pg/data"), "something was made before the port was looked at"
+
+
+def test_path_too_long(make_stack):
+    stack = make_stack()
+    os.chmod(stack.folder, 0o755)
+    stack.home = stack.folder + "/" + "x" * 100
+    if os.getuid() == 0:
+        pytest.skip("root gets a link to a short path instead")
+    assert "shorter" in one_line(stack.cli("up", check=False), 2)
+
+
+def test_disk_full(make_stack):
+    stack = make_stack()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=755", "tmpfs", stack.folder]).returncode:
+        pytest.skip("may not mount here")
+    try:
+        line = one_line(stack.cli("up", "--gateway-listen", stack.gateway_listen,
+                                  "--ingest-listen", stack.ingest_listen, check=False), 1)
+        assert "the disk is full" in line and "MB" in line
+    finally:
+        subprocess.run(["umount", stack.folder], check=True)
+
+
+# ---- one that runs -------------------------------------------------------------------------
+
+
+def test_up_again_changes_nothing(stack):
+    pids, tests = stack.pids, stack.api("GET", "/v1/tests")[1]["items"]
+    settings = pathlib.Path(stack.home, "etc/home.json").read_text()
+    done = stack.up()
+    assert "already running at " + stack.url in done.stdout
+    assert stack.pids == pids
+    assert stack.api("GET", "/v1/tests")[1]["items"] == tests
+    assert pathlib.Path(stack.home, "etc/home.json").read_text() == settings
+
+
+def test_up_with_another_port_is_refused(stack):
+    done = stack.cli("up", "--gateway-listen", "127.0.0.1:1", check=False)
+    assert "probectl down" in one_line(done, 1)
+
+
+def test_status_json(stack):
+    state = stack.wait_for(lambda: (s := stack.status())["exit"] == 0 and s, 30)
+    assert state["status"] == "running" and state["url"] == stack.url
+    assert list(state["by_name"]) == ["supervisor", *CHILDREN]
+    for row in state["processes"]:
+        assert row["healthy"] and row["state"] == "running" and row["pid"] > 1, row
+        assert re.fullmatch(r"\d+(\.\d+)*", row["version"]), row
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", row["since"]), row
+    for name in ("ingest", "agent"):
+        assert state["by_name"][name]["backlog"] >= 0
+        assert state["by_name"][name]["last_result_at"], name
+
+
+def test_status_table(stack):
+    stack.wait_healthy()
+    text = stack.cli("status").stdout
+    for name in ["supervisor", *CHILDREN]:
+        assert re.search(r"^%s +running +\d+" % name, text, re.M), text
+
+
+def test_env(stack):
+    env = stack.env
+    assert env["PROBECTL_URL"] == stack.url and env["PROBECTL_INGEST"] == stack.ingest_listen
+    assert env["PROBECTL_TOKEN"].startswith("pct_") and os.path.exists(env["PROBECTL_CA"])
+    assert (env["PGDATABASE"], env["PGPORT"]) == ("probectl", "5432")
+    assert oct(os.stat(stack.home + "/etc/token").st_mode & 0o777) == "0o600"
+    # As a shell takes it, by a client that knows nothing else.
+    script = 'eval "$(%s env --home %s)"; psql -Atc "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"' % (
+        PROBECTL, stack.home)
+    assert subprocess.run(["sh", "-c", script], capture_output=True, text=True).stdout == "t\n"
+
+
+def test_service_user_is_no_superuser(stack):
+    """The map, not the name, decides: the system user probectl is not the role probectl."""
+    if os.getuid() != 0:
+        pytest.skip("one user only")
+    base = ["runuser", "-u", "probectl", "--", "psql", "-h", stack.run_dir, "-d", "probectl", "-Atc", "SELECT 1"]
+    refused = subprocess.run([*base, "-U", "probectl"], capture_output=True, text=True, cwd="/")
+    assert refused.returncode != 0 and "authentication failed" in refused.stderr
+    assert subprocess.run([*base, "-U", "probectl_gateway"], capture_output=True, text=True, cwd="/").stdout == "1\n"
+
+
+def test_services_are_not_root(stack):
+    if os.getuid() != 0:
+        pytest.skip("one user only")
+    for name in CHILDREN:
+        status = pathlib.Path("/proc/%d/status" % stack.pid(name)).read_text()
+        assert re.search(r"^Uid:\t(\d+)", status, re.M).group(1) != "0", name
+        allowed = "0000000000002000" if name == "agent" else "0000000000000000"
+        assert re.search(r"^CapEff:\t(\w+)", status, re.M).group(1) in (allowed, "0" * 16), name
+
+
+def test_api(stack):
+    me = json.loads(stack.cli("api", "GET", "/v1/me").stdout)
+    assert me["tenant"]["slug"] == "default"
+    done = stack.cli("api", "GET", "/v1/tests/00000000-0000-0000-0000-000000000000", check=False)
+    assert "HTTP 404" in one_line(done, 1)
+    assert "not JSON" in one_line(stack.cli("api", "POST", "/v1/tests", "{", check=False), 2)
+    # Without a home, by the environment alone.
+    env = {k: v for k, v in stack.env.items() if k.startswith("PROBECTL_")}
+    done = subprocess.run([str(PROBECTL), "api", "get", "/v1/me"], capture_output=True, text=True,
+                          env={**clean_environment(), **env})
+    assert json.loads(done.stdout) == me
+
+
+def test_new_test_has_a_result_in_ten_seconds(stack):
+    body = {"name": "from a pipe", "type": "tcp", "target": stack.ingest_listen, "interval_seconds": 5}
+    test = json.loads(stack.cli("api", "POST", "/v1/tests", "-", input=json.dumps(body)).stdout)
+    stack.wait_for(lambda: json.loads(stack.cli(
+        "api", "GET", "/v1/results/latest?test_id=" + test["test_id"]).stdout)["items"], 10, "its first result")
+    assert "from a pipe" in stack.cli("top", "--once").stdout
+    assert stack.cli("api", "DELETE", "/v1/tests/" + test["test_id"]).stdout == ""
+
+
+def test_tokens(stack):
+    token = stack.cli("token", "create", "a script").stdout.strip()
+    assert token.startswith("pct_") and stack.api("GET", "/v1/me", token=token)[0] == 200
+    listed = re.search(r"^(\S{36})  a script .* active$", stack.cli("token", "list").stdout, re.M)
+    assert listed
+    stack.cli("token", "revoke", listed.group(1))
+    assert stack.api("GET", "/v1/me", token=token)[0] == 401
+    assert "no active token" in one_line(stack.cli("token", "revoke", listed.group(1), check=False), 1)
+
+
+def test_tenants(stack):
+    made = stack.cli("tenant", "create", "acme", "Acme Ltd").stdout.strip()
+    assert re.search(r"^acme +Acme Ltd +active +%s$" % made, stack.cli("tenant", "list").stdout, re.M)
+    one_line(stack.cli("tenant", "create", "acme", check=False), 1)
+    one_line(stack.cli("tenant", "create", "No Slug", check=False), 1)
+    token = stack.cli("token", "create", "t", "--tenant", "acme").stdout.strip()
+    assert stack.api("GET", "/v1/me", token=token)[1]["tenant"]["slug"] == "acme"
+    # The other tenant's data is not there.
+    assert stack.api("GET", "/v1/tests", token=token)[1]["items"] == []
+    assert "there is no tenant nobody" in one_line(stack.cli("signin", "--tenant", "nobody", check=False), 1)
+
+
+def test_signin_link_works_once(stack):
+    link = stack.cli("signin").stdout.strip()
+    base, code = link.split("/signin#")
+    assert base == stack.url
+    origin = {"Origin": stack.url}
+    assert stack.api("POST", "/auth/signin", {"code": code}, headers=origin)[0] < 300
+    assert stack.api("POST", "/auth/signin", {"code": code}, headers=origin)[0] == 401
+
+
+def test_enroll_another_machine(stack):
+    text = stack.cli("enroll", "--ttl", "10 minutes").stdout
+    assert re.search(r"^  pjt_\S+$", text, re.M) and "listen on loopback only" in text
+
+
+def test_enroll_another_agent_here(stack):
+    stack.cli("enroll", "--local", "second")
+    assert "runs already" in stack.cli("enroll", "--local", "second").stdout
+    stack.wait_for(lambda: len([a for a in stack.api("GET", "/v1/agents")[1]["items"]
+                                if a["status"] == "online"]) >= 2, 30, "two agents online")
+    assert "a-z" in one_line(stack.cli("enroll", "--local", "../x", check=False), 2)
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+def test_killed_child_comes_back(stack, name):
+    restarts = stack.supervised()[name]["restarts"]
+    old = stack.kill9(name)
+    stack.wait_replaced(name, old)
+    stack.wait_healthy()
+    wait_new_result(stack)
+    row = stack.supervised()[name]
+    assert row["restarts"] > restarts and row["last_exit"], row
+
+
+def test_status_names_what_is_down(stack):
+    """A process that cannot start: degraded, with its name and how it ended."""
+    path = pathlib.Path(stack.home, "etc/ingest.yaml")
+    good = path.read_text()
+    try:
+        path.write_text(good + "no_such_setting: 1\n")
+        stack.kill9("ingest")
+        row = stack.wait_for(lambda: (r := stack.status()["by_name"]["ingest"])["restarts"] > 1
+                             and r["state"] == "restarting" and r)
+        assert "exit 2" in row["note"]
+        assert stack.status()["exit"] == 3
+    finally:
+        path.write_text(good)
+    stack.wait_healthy()
+
+
+def test_killed_supervisor_is_replaced_and_children_live(stack):
+    before = stack.pids
+    old = stack.kill9("supervisor")
+    assert stack.status()["exit"] == 3
+    stack.up()
+    after = stack.pids
+    assert after["supervisor"] not in (None, old)
+    assert {n: p for n, p in after.items() if n != "supervisor"} == {
+        n: p for n, p in before.items() if n != "supervisor"}
+    # Those taken over are watched as well.
+    stack.wait_replaced("gateway", stack.kill9("gateway"))
+    stack.wait_healthy()
+
+
+def test_down_after_a_killed_supervisor(stack):
+    rows = stack.supervised()
+    stack.kill9("supervisor")
+    stack.down()
+    for row in rows.values():
+        assert not alive(row["process"]), row["name"]
+    stack.up()
+
+
+def test_stale_postmaster_pid(stack):
+    """A lock file that names a living stranger does not keep PostgreSQL down."""
+    stack.down()
+    lock = pathlib.Path(stack.home, "pg/data/postmaster.pid")
+    stranger = subprocess.Popen(["cat"], stdin=subprocess.PIPE, **(
+        {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}))
+    try:
+        lock.write_text("%d\n%s\n1\n5432\n%s\n\n" % (stranger.pid, os.path.realpath(stack.home) + "/pg/data",
+                                                      stack.run_dir))
+        stack.up()
+    finally:
+        stranger.communicate()
+    assert stranger.returncode == 0
+
+
+def test_down_and_up_keep_data(stack):
+    kept, tests = results(stack), stack.api("GET", "/v1/tests")[1]["items"]
+    token = stack.token
+    done = stack.down()
+    assert re.match(r"stopped .*agent, gateway, ingest, postgres \(", done.stdout), done.stdout
+    assert not any(stack.pids.values())
+    assert stack.status()["exit"] == 4 and "not running" in stack.down().stdout
+    stack.up()
+    assert results(stack) > kept, "results of before are gone"
+    assert stack.token == token and stack.api("GET", "/v1/tests")[1]["items"] == tests
+
+
+def test_certificate_is_renewed(stack):
+    old = pathlib.Path(stack.home, "pki/server.pem").read_text()
+    gateway = stack.pid("gateway")
+    assert stack.cli("renew").stdout == "" and stack.pid("gateway") == gateway
+    os.unlink(stack.home + "/pki/server.pem")
+    assert "renewed" in stack.cli("renew").stdout
+    assert pathlib.Path(stack.home, "pki/server.pem").read_text() != old
+    stack.wait_replaced("gateway", gateway)
+    stack.wait_healthy()
+    assert stack.api("GET", "/v1/me")[0] == 200
+
+
+def test_edited_settings_are_kept(stack):
+    path = pathlib.Path(stack.home, "etc/gateway.yaml")
+    path.write_text(path.read_text() + "connections: 3\n")
+    stack.down()
+    stack.up()
+    assert path.read_text().endswith("connections: 3\n")
+
+
+# ---- further ones --------------------------------------------------------------------------
+
+# What must be there when `up` is killed, and the next one has to complete.
+MOMENTS = {
+    "initdb": "pg/data.new/base",
+    "cluster": "pg/data/PG_VERSION",
+    "postgres": "pg/data/postmaster.pid",
+    "ca": "pki/ca.pem",
+    "certificate": "pki/server.pem",
+    "token": "etc/token",
+    "agent": "agent/local/join-token",
+}
+
+
+def test_killed_up_is_completed_by_the_next(make_stack):
+    """One home, killed at each moment in turn: each run gets further and the last one ends well."""
+    stack = make_stack()
+    for moment, path in MOMENTS.items():
+        up = subprocess.Popen(stack.command("up", "--gateway-listen", stack.gateway_listen,
+                                            "--ingest-listen", stack.ingest_listen),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=clean_environment(),
+                              start_new_session=True)
+        full = os.path.join(stack.home, path)
+        stack.wait_for(lambda: os.path.exists(full) or up.poll() is not None, 60, moment)
+        assert up.poll() is None, (moment, up.stderr.read())
+        # Its own children in the foreground (initdb) go with it, as when a terminal closes.
+        os.killpg(up.pid, signal.SIGKILL)
+        up.communicate()
+    done = stack.up()
+    assert "probectl is running" in done.stdout
+    assert stack.status()["exit"] == 0
+    names = sorted(t["name"] for t in stack.api("GET", "/v1/tests")[1]["items"])
+    assert names == ["gateway health", "gateway port", "loopback ping"]
+    assert len(stack.api("GET", "/v1/agents")[1]["items"]) == 1
+
+
+def test_two_at_the_same_time(make_stack):
+    stack = make_stack()
+    both = [subprocess.Popen(stack.command("up", "--no-agent", "--gateway-listen", stack.gateway_listen,
+                                           "--ingest-listen", stack.ingest_listen),
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment())
+            for _ in range(2)]
+    for each in both:
+        out = each.communicate(timeout=120)[0]
+        assert each.returncode == 0, out
+    assert stack.status()["exit"] == 0
+    assert "agent" not in stack.supervised()
+
+
+def test_home_that_services_cannot_reach(make_stack):
+    """Below a closed folder (/root): a link to a place below /var/lib/probectl."""
+    if os.getuid() != 0:
+        pytest.skip("one user only")
+    stack = make_stack()
+    closed = os.path.join(stack.folder, "closed")
+    os.mkdir(closed, 0o700)
+    stack.home = closed + "/.probectl"
+    stack.up()
+    assert re.fullmatch(r"/var/lib/probectl/[0-9a-f]{16}", os.readlink(stack.home))
+    assert stack.env["PGHOST"].startswith("/var/lib/probectl/")
+    assert "already running" in stack.up().stdout
+
+
+def test_programs_that_services_cannot_reach(make_stack):
+    """A checkout below /root: the services run copies."""
+    if os.getuid() != 0:
+        pytest.skip("one user only")
+    stack = make_stack()
+    closed = os.path.join(stack.folder, "closed")
+    os.mkdir(closed, 0o700)
+    shutil.copytree(BIN, closed + "/bin")
+    stack.program = closed + "/bin/probectl"
+    stack.up()
+    exe = os.readlink("/proc/%d/exe" % stack.pid("gateway"))
+    assert exe == os.path.realpath(stack.home) + "/bin/probectl-gateway"
+
+
+def test_as_an_ordinary_user(make_stack):
+    if os.getuid() != 0:
+        pytest.skip("already one")
+    stack = make_stack()
+    shutil.copytree(BIN, stack.folder + "/bin")
+    os.mkdir(stack.folder + "/own")
+    shutil.chown(stack.folder + "/own", "nobody")
+    stack.home = stack.folder + "/own/h"
+    stack.program = stack.folder + "/bin/probectl"
+    argv = stack.command("up", "--gateway-listen", stack.gateway_listen, "--ingest-listen", stack.ingest_listen)
+    user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]
+    try:
+        done = subprocess.run([*user, *argv], capture_output=True, text=True, timeout=120, env=clean_environment())
+        assert done.returncode == 0, done.stdout + done.stderr + stack.logs()
+        nobody = os.stat(stack.folder + "/own").st_uid
+        for name in CHILDREN:
+            assert os.stat("/proc/%d" % stack.pid(name)).st_uid == nobody, name
+    finally:
+        subprocess.run([*user, *stack.command("down")], check=False)
