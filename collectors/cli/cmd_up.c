@@ -166,6 +166,13 @@ step_home(struct up *up)
 	step_begin("state directory");
 	up->home = home_make(cli_value(up->args, "home"));
 	lock_take(up->home);
+	step_done("%s", up->home->dir);
+}
+
+static void
+step_settings(struct up *up)
+{
+	step_begin("ports and settings");
 	listen_set(up, "gateway-listen", "gateway_listen", HOME_GATEWAY_LISTEN);
 	listen_set(up, "ingest-listen", "ingest_listen", HOME_INGEST_LISTEN);
 	if (strcmp(home_text(up->home, "gateway_listen"), home_text(up->home, "ingest_listen")) == 0)
@@ -180,7 +187,8 @@ step_home(struct up *up)
 	home_set(up->home, "complete", json_false());
 	home_save(up->home);
 	up->services = services_reachable(&up->services, up->home);
-	step_done("%s", up->home->dir);
+	step_done("%s, %s", home_text(up->home, "gateway_listen"),
+	          home_text(up->home, "ingest_listen"));
 }
 
 /* ---- the database ---- */
@@ -449,8 +457,9 @@ farewell(struct up *up)
 }
 
 static void (*const steps[])(struct up *up) = {
-    step_programs,     step_postgres, step_home,     step_cluster, step_start, step_database,
-    step_certificates, step_tenant,   step_services, step_agent,   step_tests, step_results,
+    step_programs, step_postgres, step_home,         step_settings, step_cluster,
+    step_start,    step_database, step_certificates, step_tenant,   step_services,
+    step_agent,    step_tests,    step_results,
 };
 
 static int

@@ -137,6 +137,10 @@ health_read(const struct home *home, struct health rows[HEALTH_MAX], enum health
 		any = any || row->pid;
 	}
 	json_decref(state);
+	/* A set-up that was interrupted lacks processes that are in no table yet. */
+	good = good && home_true(home, "complete");
+	if (any && !home_true(home, "complete"))
+		snprintf(rows[0].note, sizeof(rows[0].note), "the set-up is not complete: run probectl up");
 	*sum = good && count > 1 ? HEALTH_GOOD : any ? HEALTH_DEGRADED : HEALTH_DOWN;
 	return count;
 }

@@ -255,10 +255,8 @@ services_put_ingest(struct home *home, const struct services *services)
 void
 services_put_gateway(struct home *home, const struct services *services)
 {
-	char *more = util_fmt("public_url: %s\n", quoted(home_url(home)));
+	const char *more = services->web ? util_fmt("web_root: %s\n", quoted(services->web)) : "";
 
-	if (services->web)
-		more = util_fmt("%sweb_root: %s\n", more, quoted(services->web));
 	service_put(home, services, "gateway", "probectl-gateway",
 	            settings_server(home, "gateway", home_text(home, "gateway_listen"),
 	                            "probectl_gateway", more),

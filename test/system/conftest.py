@@ -5,7 +5,9 @@
 the end. `make_stack` makes further ones. Nothing here waits for time to pass: wait_for polls published
 state and fails at its deadline.
 """
+import atexit
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -49,9 +51,26 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@functools.lru_cache(maxsize=None)
+def pg_config():
+    """pg_config of a private copy of the server's programs with this build's extension in it, so that
+    what is installed in the system does not matter; removed at the end. Needs a finished build."""
+    script = ". dev/lib/server.sh; server_tree && echo $WORK $TREE_BIN"
+    done = subprocess.run(["bash", "-c", script], cwd=TOP, capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder, programs = done.stdout.split()[-2:]
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return programs + "/pg_config"
+
+
 def clean_environment():
     """The environment without what another probectl or PostgreSQL put there."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("PROBECTL_", "PG"))}
+
+
+def stack_environment():
+    return {**clean_environment(), "PG_CONFIG": pg_config()}
 
 
 class Stack:
@@ -73,7 +92,7 @@ class Stack:
 
     def cli(self, *words, check=True, env=None, input=None, timeout=UP_SECONDS):
         done = subprocess.run(self.command(*words), capture_output=True, text=True, input=input,
-                              timeout=timeout, env={**clean_environment(), **(env or {})})
+                              timeout=timeout, env={**stack_environment(), **(env or {})})
         if check:
             assert done.returncode == 0, "%s: %d: %s%s%s" % (
                 words, done.returncode, done.stdout, done.stderr, self.logs())

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from conftest import BIN, PROBECTL, alive, clean_environment, wait_for
+from conftest import BIN, PROBECTL, alive, clean_environment, stack_environment
 
 CHILDREN = ["postgres", "ingest", "gateway", "agent"]
 COMMANDS = ["up", "down", "status", "env", "signin", "enroll", "tenant", "token", "top", "api", "psql",
@@ -383,7 +383,7 @@ def test_killed_up_is_completed_by_the_next(make_stack):
     for moment, path in MOMENTS.items():
         up = subprocess.Popen(stack.command("up", "--gateway-listen", stack.gateway_listen,
                                             "--ingest-listen", stack.ingest_listen),
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=clean_environment(),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=stack_environment(),
                               start_new_session=True)
         full = os.path.join(stack.home, path)
         stack.wait_for(lambda: os.path.exists(full) or up.poll() is not None, 60, moment)
@@ -403,7 +403,7 @@ def test_two_at_the_same_time(make_stack):
     stack = make_stack()
     both = [subprocess.Popen(stack.command("up", "--no-agent", "--gateway-listen", stack.gateway_listen,
                                            "--ingest-listen", stack.ingest_listen),
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment())
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=stack_environment())
             for _ in range(2)]
     for each in both:
         out = each.communicate(timeout=120)[0]
@@ -452,7 +452,7 @@ def test_as_an_ordinary_user(make_stack):
     argv = stack.command("up", "--gateway-listen", stack.gateway_listen, "--ingest-listen", stack.ingest_listen)
     user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]
     try:
-        done = subprocess.run([*user, *argv], capture_output=True, text=True, timeout=120, env=clean_environment())
+        done = subprocess.run([*user, *argv], capture_output=True, text=True, timeout=120, env=stack_environment())
         assert done.returncode == 0, done.stdout + done.stderr + stack.logs()
         nobody = os.stat(stack.folder + "/own").st_uid
         for name in CHILDREN:
