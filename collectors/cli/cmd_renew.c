@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL
  *
  * cmd_renew.c -- renews the servers' certificate when it is due, and has ingest
- * and gateway started anew with it. The supervisor runs this every hour.
+ * and gateway read it. The supervisor runs this every hour.
  */
 #include <stdio.h>
 
@@ -10,7 +10,6 @@
 #include "cli/db.h"
 #include "cli/home.h"
 #include "cli/services.h"
-#include "cli/super.h"
 
 static int
 renew_run(struct cli_args *args)
@@ -24,8 +23,7 @@ renew_run(struct cli_args *args)
 	PQfinish(conn);
 	if (renewed)
 	{
-		services_refresh(home);
-		super_reload(home);
+		services_reload(home);
 		printf("the certificate of the servers is renewed, %d days\n", cert_days_left(home));
 	}
 	return 0;

@@ -40,7 +40,7 @@ token_list(PGconn *conn, const char *tenant, struct cli_args *args)
 	                "coalesce(to_char(used_at, 'YYYY-MM-DD HH24:MI'), 'never'), "
 	                "CASE WHEN revoked_at IS NOT NULL THEN 'revoked' "
 	                "WHEN expires_at < now() THEN 'expired' ELSE 'active' END "
-	                "FROM probectl.credential WHERE kind = 'token' ORDER BY created_at",
+	                "FROM probectl.api_token_list()",
 	                0, NULL);
 	db_run(conn, "COMMIT");
 	printf("%-36s  %-24s %-10s %-10s %-16s %s\n", "ID", "NAME", "CREATED", "EXPIRES", "LAST USED",
@@ -59,8 +59,12 @@ token_revoke(PGconn *conn, const char *tenant, struct cli_args *args)
 	const char *params[] = {args->words[1]};
 	char *done;
 
+	/* Only a token: the id of somebody's session is none of this command's business. */
 	db_enter_tenant(conn, tenant);
-	done = db_value(conn, "SELECT probectl.api_token_revoke($1::uuid)", 1, params);
+	done = db_value(conn,
+	                "SELECT probectl.credential_revoke(credential_id) FROM "
+	                "probectl.api_token_list() WHERE credential_id = $1::uuid",
+	                1, params);
 	db_run(conn, "COMMIT");
 	if (!done || strcmp(done, "t") != 0)
 		util_fail(EXIT_CANNOT, "there is no active token %s in tenant %s", args->words[1], tenant);

@@ -33,7 +33,7 @@
 
 #define SERVICES_WAIT_MS 30000
 #define RESULTS_WAIT_MS  60000
-#define TOKEN_TTL        "3650 days"
+#define TOKEN_TTL        "10 years"
 #define LINK_TTL         "1 hour"
 
 struct up
@@ -233,6 +233,8 @@ step_certificates(struct up *up)
 	cert_authority(up->home, conn);
 	made = cert_server(up->home, conn);
 	PQfinish(conn);
+	if (made)
+		services_reload(up->home);
 	step_done("%s, %d days", made ? "issued" : "kept", cert_days_left(up->home));
 }
 

@@ -5,13 +5,14 @@
  * A settings file is written here and then belongs to the operator: as long as
  * it is what was written last (its hash is kept in etc/home.json) it follows the
  * options of `up`; once edited it is left alone. A process is started anew when
- * its settings or certificate changed: the revision is their hash.
+ * its settings changed: the revision is their hash.
  */
 #include "cli/services.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,14 +211,12 @@ settings_put(struct home *home, const char *name, const char *text)
 
 static void
 service_put(struct home *home, const struct services *services, const char *name,
-            const char *program, const char *settings, bool tls, bool net_raw)
+            const char *program, const char *settings, bool net_raw)
 {
 	char *text = settings_put(home, name, settings);
-	char *cert = tls ? file_text(home_path(home, "pki/server.pem")) : NULL;
 
 	super_put(home, json_pack("{s:s, s:s, s:s, s:[s, s, s], s:s, s:i, s:b}", "name", name, "user",
-	                          home->service.name, "revision",
-	                          hash_text(util_fmt("%s%s", text, cert ? cert : "")), "argv",
+	                          home->service.name, "revision", hash_text(text), "argv",
 	                          util_fmt("%s/%s", services->programs, program), "--config",
 	                          home_path(home, "etc/%s.yaml", name), "stop", "TERM", "stop_ms",
 	                          10000, "net_raw", net_raw));
@@ -249,7 +248,7 @@ services_put_ingest(struct home *home, const struct services *services)
 	service_put(
 	    home, services, "ingest", "probectl-ingest",
 	    settings_server(home, "ingest", home_text(home, "ingest_listen"), "probectl_ingest", more),
-	    true, false);
+	    false);
 }
 
 void
@@ -260,16 +259,14 @@ services_put_gateway(struct home *home, const struct services *services)
 	service_put(home, services, "gateway", "probectl-gateway",
 	            settings_server(home, "gateway", home_text(home, "gateway_listen"),
 	                            "probectl_gateway", more),
-	            true, false);
+	            false);
 }
 
 void
-services_refresh(struct home *home)
+services_reload(const struct home *home)
 {
-	struct services services = services_kept(home);
-
-	services_put_ingest(home, &services);
-	services_put_gateway(home, &services);
+	super_signal(home, "ingest", SIGHUP);
+	super_signal(home, "gateway", SIGHUP);
 }
 
 char *
@@ -301,7 +298,7 @@ services_put_agent(struct home *home, const struct services *services, const cha
 	    quoted(home_path(home, "pki/ca.pem")), quoted(home_path(home, "agent/%s/spool", agent)),
 	    quoted(home_path(home, "run/%s.sock", process)));
 
-	service_put(home, services, process, "probectl-agent", settings, false, true);
+	service_put(home, services, process, "probectl-agent", settings, true);
 }
 
 bool

@@ -43,8 +43,8 @@ bool services_agent_prepare(const struct home *home, const char *agent, const ch
 /* Whether that agent has enrolled. */
 bool services_agent_enrolled(const struct home *home, const char *agent);
 
-/* After a new certificate: the rows of ingest and gateway, so that both start anew. */
-void services_refresh(struct home *home);
+/* After a new certificate: SIGHUP to ingest and gateway, which read it without a break. */
+void services_reload(const struct home *home);
 
 /* The address to reach a listener at: an "every address" listener is on loopback too. */
 char *services_reach(const char *listen);

@@ -24,6 +24,9 @@ json_t *super_child(const json_t *state, const char *name);
 /* Whether that child runs now: by the state and by the process itself. */
 bool super_child_alive(const struct home *home, const char *name);
 
+/* Sends a signal to that child, if it runs. */
+void super_signal(const struct home *home, const char *name, int sig);
+
 /* Starts it, detached; returns when it has published its state, or fails. */
 void super_start(const struct home *home);
 
