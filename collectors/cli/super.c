@@ -80,6 +80,23 @@ super_child_alive(const struct home *home, const char *name)
 	return alive;
 }
 
+void
+super_signal(const struct home *home, const char *name, int sig)
+{
+	json_t *state = super_state(home);
+	struct proc_id id;
+	int fd = -1;
+
+	if (proc_from_json(json_object_get(super_child(state, name), "process"), &id))
+		fd = proc_open(&id);
+	if (fd >= 0)
+	{
+		proc_signal(fd, sig);
+		close(fd);
+	}
+	json_decref(state);
+}
+
 static void __attribute__((noreturn)) start_detached(const struct home *home)
 {
 	char self[PATH_MAX] = {0};
