@@ -329,7 +329,7 @@ call_admit(struct call *call, const grpc_slice *path)
 	const char *text;
 
 	/* Who does not prove an identity learns nothing, not even which methods there are. */
-	if (!identity_of_call(call->call, &call->who, &reason, &text))
+	if (!peer_of_call(call->call, &call->who, &reason, &text))
 	{
 		call_refuse(call, reason, GRPC_STATUS_UNAUTHENTICATED, text);
 		return;

@@ -19,7 +19,7 @@
 #include <grpc/grpc.h>
 
 #include "ingest/db.h"
-#include "ingest/identity.h"
+#include "ingest/peer.h"
 #include "ingest/stats.h"
 #include "ingest/wire.h"
 
@@ -94,7 +94,7 @@ struct call
 	struct server *server;
 	grpc_call *call;
 	const struct method *method;
-	struct identity who;
+	struct peer who;
 	int refs;
 	bool counted;   /* in the gauge of open streams */
 	bool over;      /* the peer is gone or has its status: start nothing more */

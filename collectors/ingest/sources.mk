@@ -6,7 +6,7 @@ ingest_SRCS = \
 	ingest/stream.c \
 	ingest/pull.c \
 	ingest/unary.c \
-	ingest/identity.c \
+	ingest/peer.c \
 	ingest/spiffe.c \
 	ingest/wire.c \
 	ingest/tls.c \

@@ -22,6 +22,7 @@
 #include "probectl/agent/v1/agent.pb-c.h"
 
 #define UNARY_MESSAGE_MAX   (64 * 1024)
+#define UNARY_VERSION_MAX   64
 #define UNARY_TEXT_MAX      255
 #define UNARY_ENTRIES_MAX   64
 #define UNARY_PROTOCOL      "1"
@@ -50,12 +51,12 @@ unary_bytes(struct call *call, grpc_byte_buffer *message, grpc_slice *bytes)
 }
 
 static bool
-text_ok(const char *text)
+text_ok(const char *text, size_t max)
 {
 	json_t *json;
 	bool ok;
 
-	if (strlen(text) > UNARY_TEXT_MAX)
+	if (strlen(text) > max)
 		return false;
 	json = json_string(text); /* NULL when it is not UTF-8 */
 	ok = json != NULL;
@@ -163,7 +164,7 @@ register_labels(const Probectl__Agent__V1__RegisterRequest *request)
 	{
 		const char *key = request->labels[i]->key, *value = request->labels[i]->value;
 
-		if (!text_ok(key) || !text_ok(value) ||
+		if (!text_ok(key, UNARY_TEXT_MAX) || !text_ok(value, UNARY_TEXT_MAX) ||
 		    json_object_set_new(labels, key, json_string(value)) != 0)
 			goto out;
 	}
@@ -176,12 +177,13 @@ out:
 static const char *
 register_check(const Probectl__Agent__V1__RegisterRequest *request)
 {
-	if (!text_ok(request->hostname) || !text_ok(request->agent_version))
-		return "hostname and agent_version must be UTF-8 of at most 255 bytes";
+	if (!text_ok(request->hostname, UNARY_TEXT_MAX) ||
+	    !text_ok(request->agent_version, UNARY_VERSION_MAX))
+		return "hostname must be UTF-8 of at most 255 bytes, agent_version of at most 64";
 	if (request->n_capabilities > UNARY_ENTRIES_MAX || request->n_labels > UNARY_ENTRIES_MAX)
 		return "at most 64 capabilities and 64 labels are taken";
 	for (size_t i = 0; i < request->n_capabilities; i++)
-		if (!text_ok(request->capabilities[i]))
+		if (!text_ok(request->capabilities[i], UNARY_TEXT_MAX))
 			return "a capability must be UTF-8 of at most 255 bytes";
 	return NULL;
 }
@@ -306,10 +308,11 @@ heartbeat_status(const Probectl__Agent__V1__HeartbeatRequest *request)
 	json_t *dropped = json_object(), *status = json_object();
 	char *text = NULL;
 
-	if (request->n_dropped > UNARY_ENTRIES_MAX || !text_ok(request->agent_version))
+	if (request->n_dropped > UNARY_ENTRIES_MAX ||
+	    !text_ok(request->agent_version, UNARY_VERSION_MAX))
 		goto out;
 	for (size_t i = 0; i < request->n_dropped; i++)
-		if (!text_ok(request->dropped[i]->key) ||
+		if (!text_ok(request->dropped[i]->key, UNARY_TEXT_MAX) ||
 		    json_object_set_new(dropped, request->dropped[i]->key,
 		                        json_number(request->dropped[i]->value)) != 0)
 			goto out;
@@ -356,8 +359,10 @@ heartbeat_message(struct call *call, grpc_byte_buffer *message)
 	probectl__agent__v1__heartbeat_request__free_unpacked(request, NULL);
 	if (status == NULL)
 	{
-		unary_bad(call, "agent_version and the reasons in dropped (64 at most) must be UTF-8 of "
-		                "at most 255 bytes");
+		unary_bad(
+		    call,
+		    "agent_version (64 bytes) and the reasons in dropped (64 of them) must be UTF-8 of "
+		    "at most 255 bytes");
 		return;
 	}
 	unary_param(call, 0, status);

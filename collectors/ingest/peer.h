@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL
  *
- * identity.h -- who is calling, taken from the client certificate of the call.
+ * peer.h -- who is calling, taken from the client certificate of the call.
  *
  * The handshake proves that the certificate chains to our CA, no more: a certificate without
  * a SPIFFE URI, with two, or of another trust domain passes it. So every call asks here. The
  * common name is never looked at.
  */
-#ifndef PCTL_INGEST_IDENTITY_H
-#define PCTL_INGEST_IDENTITY_H
+#ifndef PCTL_INGEST_PEER_H
+#define PCTL_INGEST_PEER_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,7 +18,7 @@
 #include "ingest/stats.h"
 #include "lib/crypto.h"
 
-struct identity
+struct peer
 {
 	struct spiffe_id id;
 	char serial[CRYPTO_SERIAL_MAX]; /* lower-case hex, no leading zeros */
@@ -26,7 +26,6 @@ struct identity
 };
 
 /* False: *reason says why, and *text is a sentence for the producer and the log. */
-bool identity_of_call(grpc_call *call, struct identity *identity, enum stat *reason,
-                      const char **text);
+bool peer_of_call(grpc_call *call, struct peer *peer, enum stat *reason, const char **text);
 
 #endif
