@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -47,13 +48,6 @@ private_remove(void)
 		nftw(private_dir, remove_one, 32, FTW_DEPTH | FTW_PHYS);
 	private_dir = NULL;
 	private_home = NULL;
-}
-
-/* Ends through exit, so that the private instance is stopped. */
-static void
-on_signal(int sig)
-{
-	exit(128 + sig);
 }
 
 /* A port of loopback that is free now. */
@@ -94,14 +88,12 @@ private_make(void)
 		util_fail(EXIT_CANNOT, "could not find the own program: is /proc mounted?");
 	private_dir = util_dup(dir);
 	argv[3] = util_fmt("%s/h", dir);
-	atexit(private_remove);
-	signal(SIGINT, on_signal);
-	signal(SIGTERM, on_signal);
 	fprintf(stderr, "bench: starting a private instance in %s\n", argv[3]);
 	if (!proc_run(argv, NULL, NULL, &err))
 	{
 		/* Half of it may run. */
 		private_home = home_find(argv[3]);
+		private_remove();
 		util_fail(EXIT_CANNOT, "%s", err.text);
 	}
 	private_home = home_open(argv[3]);
@@ -155,37 +147,82 @@ number_option(const struct cli_args *args, const char *name)
 	return value;
 }
 
-static int
-bench_run(struct cli_args *args)
+static const struct bench *
+bench_find(const char *name)
 {
-	struct bench_env env = {.rows = number_option(args, "rows"),
-	                        .seconds = number_option(args, "seconds")};
-	const struct bench *bench = NULL;
-	json_t *out;
-	char *text;
+	char *names = util_dup("");
 
 	for (size_t i = 0; i < BENCHES; i++)
-		if (strcmp(benches[i]->name, args->words[0]) == 0)
-			bench = benches[i];
-	if (!bench)
 	{
-		char *names = util_dup("");
-
-		for (size_t i = 0; i < BENCHES; i++)
-			names = util_fmt("%s %s", names, benches[i]->name);
-		util_fail(EXIT_USAGE, "bench: unknown benchmark %s: there are%s", args->words[0], names);
+		if (strcmp(benches[i]->name, name) == 0)
+			return benches[i];
+		names = util_fmt("%s %s", names, benches[i]->name);
 	}
-	env.private = !cli_value(args, "home");
-	env.home = env.private ? private_make() : home_open(cli_value(args, "home"));
-	env.programs = home_text(env.home, "programs");
-	out = json_pack("{s:s}", "bench", bench->name);
-	bench->run(&env, out);
+	util_fail(EXIT_USAGE, "bench: unknown benchmark %s: there are%s", name, names);
+}
+
+static void
+bench_measure(const struct bench *bench, const struct bench_env *env)
+{
+	json_t *out = json_pack("{s:s}", "bench", bench->name);
+	char *text;
+
+	bench->run(env, out);
 	json_object_set_new(out, "version", json_string(PROBECTL_VERSION));
 	json_object_set_new(out, "machine", machine_json());
 	text = json_dumps(out, JSON_COMPACT | JSON_REAL_PRECISION(6));
 	printf("%s\n", text);
 	free(text);
 	json_decref(out);
+}
+
+/*
+ * The measuring is a process of its own, so that this one removes the private
+ * instance however that ends, also by Ctrl-C.
+ */
+static int
+bench_guarded(const struct bench *bench, struct bench_env *env)
+{
+	sigset_t set;
+	int status = 0, sig;
+	pid_t pid;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	env->home = private_make();
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+	{
+		sigprocmask(SIG_UNBLOCK, &set, NULL);
+		bench_measure(bench, env);
+		exit(0);
+	}
+	while (pid > 0 && waitpid(pid, &status, WNOHANG) == 0)
+	{
+		sig = sigwaitinfo(&set, NULL);
+		if (sig == SIGINT || sig == SIGTERM)
+			kill(pid, SIGTERM);
+	}
+	private_remove();
+	return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_CANNOT;
+}
+
+static int
+bench_run(struct cli_args *args)
+{
+	const struct bench *bench = bench_find(args->words[0]);
+	struct bench_env env = {.rows = number_option(args, "rows"),
+	                        .seconds = number_option(args, "seconds"),
+	                        .private = !cli_value(args, "home")};
+
+	if (env.private)
+		return bench_guarded(bench, &env);
+	env.home = home_open(cli_value(args, "home"));
+	bench_measure(bench, &env);
 	return 0;
 }
 

@@ -17,11 +17,10 @@
 
 struct bench_env
 {
-	struct home *home;    /* running */
-	bool private;         /* made for this run: anything may be done to it */
-	int64_t rows;         /* --rows, 0 = the benchmark's own default */
-	int64_t seconds;      /* --seconds, 0 = default */
-	const char *programs; /* folder of the programs */
+	struct home *home; /* running */
+	bool private;      /* made for this run: anything may be done to it */
+	int64_t rows;      /* --rows, 0 = the benchmark's own default */
+	int64_t seconds;   /* --seconds, 0 = default */
 };
 
 struct bench

@@ -45,8 +45,8 @@ enum owner
 
 /*
  * run/ is written by both service users: owned by one, group of the other, sticky
- * so that neither removes what the other made. The supervisor's own state is not
- * there but in etc/.
+ * so that neither removes what the other made. What the supervisor publishes there is
+ * believed only if it belongs to the one who reads it, or to root (super.c).
  */
 static const struct
 {
@@ -118,9 +118,20 @@ user_self(struct home_user *user)
 static void
 user_create(void)
 {
-	const char *argv[] = {"useradd",    "--system",          "--user-group", "--no-create-home",
-	                      "--home-dir", "/nonexistent",      "--shell",      "/usr/sbin/nologin",
-	                      "--comment",  "probectl services", SERVICE_USER,   NULL};
+	bool group = getgrnam(SERVICE_USER) != NULL;
+	const char *argv[] = {"useradd",
+	                      "--system",
+	                      "--no-create-home",
+	                      "--home-dir",
+	                      "/nonexistent",
+	                      "--shell",
+	                      "/usr/sbin/nologin",
+	                      "--comment",
+	                      "probectl services",
+	                      group ? "--no-user-group" : "--user-group",
+	                      group ? "--gid=" SERVICE_USER : "--system",
+	                      SERVICE_USER,
+	                      NULL};
 	struct util_error err;
 
 	if (!proc_run(argv, NULL, NULL, &err))

@@ -42,59 +42,6 @@ latest_load(const struct fetch_target *target, int limit, struct fetch_answer *a
 	return answer->status == 200 ? json_loads(answer->body, 0, NULL) : NULL;
 }
 
-static json_t *
-items_load(const struct fetch_target *target, const char *path)
-{
-	struct fetch_answer answer = fetch_call(target, "GET", path, NULL, API_TIMEOUT_MS);
-	json_t *list = answer.status == 200 ? json_loads(answer.body, 0, NULL) : NULL;
-
-	if (!list)
-		util_fail(EXIT_CANNOT, "GET %s: %s", path, fetch_message(&answer));
-	return list;
-}
-
-static bool
-has_fresh(const json_t *latest, const char *test_id, int64_t since)
-{
-	const json_t *items = json_object_get(latest, "items");
-
-	for (size_t i = 0; i < json_array_size(items); i++)
-	{
-		const json_t *item = json_array_get(items, i);
-		const char *id = json_string_value(json_object_get(item, "test_id"));
-		const char *at = json_string_value(json_object_get(item, "received_at"));
-
-		if (id && test_id && strcmp(id, test_id) == 0 && time_parse(at) >= since)
-			return true;
-	}
-	return false;
-}
-
-struct latest_count
-latest_count(const struct fetch_target *target, int64_t since_wall_ms)
-{
-	json_t *tests = items_load(target, "/v1/tests?limit=100");
-	json_t *latest = items_load(target, "/v1/results/latest?limit=100");
-	const json_t *items = json_object_get(tests, "items");
-	struct latest_count count = {0};
-
-	for (size_t i = 0; i < json_array_size(items); i++)
-	{
-		const json_t *test = json_array_get(items, i);
-		const char *id = json_string_value(json_object_get(test, "test_id"));
-		json_int_t interval = json_integer_value(json_object_get(test, "interval_seconds"));
-
-		/* A test of once an hour is not worth waiting for. */
-		if (!json_is_true(json_object_get(test, "enabled")) || interval > 30)
-			continue;
-		count.tests++;
-		count.fresh += has_fresh(latest, id, since_wall_ms);
-	}
-	json_decref(tests);
-	json_decref(latest);
-	return count;
-}
-
 /* Printable and at most width columns (bytes beyond ASCII count as they are). */
 static const char *
 printable(const char *text, size_t width)

@@ -12,15 +12,6 @@
 
 #include "cli/fetch.h"
 
-struct latest_count
-{
-	int tests; /* enabled tests */
-	int fresh; /* of those, with a result started at or after the given time */
-};
-
-/* Ends the process when the API refuses. */
-struct latest_count latest_count(const struct fetch_target *target, int64_t since_wall_ms);
-
 /* The newest results; NULL with a message in answer when there is no good answer. */
 json_t *latest_load(const struct fetch_target *target, int limit, struct fetch_answer *answer);
 

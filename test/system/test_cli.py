@@ -320,12 +320,13 @@ def test_down_after_a_killed_supervisor(stack):
 def test_stale_postmaster_pid(stack):
     """A lock file that names a living stranger does not keep PostgreSQL down."""
     stack.down()
-    lock = pathlib.Path(stack.home, "pg/data/postmaster.pid")
+    locks = [pathlib.Path(stack.home, "pg/data/postmaster.pid"), pathlib.Path(stack.run_dir, ".s.PGSQL.5432.lock")]
     stranger = subprocess.Popen(["cat"], stdin=subprocess.PIPE, **(
         {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}))
     try:
-        lock.write_text("%d\n%s\n1\n5432\n%s\n\n" % (stranger.pid, os.path.realpath(stack.home) + "/pg/data",
-                                                      stack.run_dir))
+        for lock in locks:
+            lock.write_text("%d\n%s\n1\n5432\n%s\n\n" % (
+                stranger.pid, os.path.realpath(stack.home) + "/pg/data", stack.run_dir))
         stack.up()
     finally:
         stranger.communicate()
