@@ -68,9 +68,40 @@ admin_api_token(PGconn *conn, const char *slug, const char *name, const char *tt
 	                    3, params);
 }
 
-char *
-admin_join_token(PGconn *conn, const char *slug, const char *ttl)
+/* An agent of that name that has no certificate yet; made when there is none. */
+static char *
+agent_named(PGconn *conn, const char *slug, const char *name)
 {
-	return tenant_value(conn, slug, "SELECT probectl.join_token_create($1::interval, NULL)", 1,
-	                    &ttl);
+	const char *params[] = {slug, name};
+	const char *tenant;
+	char *id;
+
+	id = db_value(conn,
+	              "SELECT a.agent_id FROM probectl.agent a JOIN probectl.tenant t USING "
+	              "(tenant_id) WHERE t.slug = $1 AND a.name = $2 AND a.revoked_at IS NULL AND "
+	              "NOT EXISTS (SELECT FROM probectl.agent_certificate c WHERE c.tenant_id = "
+	              "a.tenant_id AND c.agent_id = a.agent_id)",
+	              2, params);
+	if (id)
+		return id;
+	tenant = db_value(conn, "SELECT tenant_id FROM probectl.tenant_list() WHERE slug = $1", 1,
+	                  params);
+	if (!tenant)
+		util_fail(EXIT_CANNOT, "there is no tenant %s: see 'probectl tenant list'", slug);
+	/* Bound as every change is, so that it stands in the tenant's audit chain. */
+	db_run(conn, "BEGIN");
+	PQclear(db_query(conn, NULL, "SELECT probectl_internal.tenant_bind($1::uuid)", 1, &tenant));
+	id = db_value(conn, "INSERT INTO probectl.agent (name) VALUES ($1) RETURNING agent_id", 1,
+	              &name);
+	db_run(conn, "COMMIT");
+	return id;
+}
+
+char *
+admin_join_token(PGconn *conn, const char *slug, const char *name, const char *ttl)
+{
+	const char *params[] = {ttl, name ? agent_named(conn, slug, name) : NULL};
+
+	return tenant_value(conn, slug, "SELECT probectl.join_token_create($1::interval, $2::uuid)", 2,
+	                    params);
 }

@@ -23,7 +23,10 @@ char *admin_signin_code(PGconn *conn, const char *slug, const char *ttl);
 /* API token of that tenant's administrator. */
 char *admin_api_token(PGconn *conn, const char *slug, const char *name, const char *ttl);
 
-/* Token with which one agent may join that tenant. */
-char *admin_join_token(PGconn *conn, const char *slug, const char *ttl);
+/*
+ * Token with which one agent may join that tenant. With a name the agent is made
+ * first, or found if it never enrolled; without one it is called after its host.
+ */
+char *admin_join_token(PGconn *conn, const char *slug, const char *name, const char *ttl);
 
 #endif

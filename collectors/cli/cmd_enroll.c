@@ -55,10 +55,10 @@ is_loopback(const char *listen)
 }
 
 static int
-enroll_remote(struct home *home, const char *tenant, const char *ttl)
+enroll_remote(struct home *home, const char *tenant, const char *name, const char *ttl)
 {
 	PGconn *conn = db_connect(home, HOME_DATABASE);
-	char *token = admin_join_token(conn, tenant, ttl);
+	char *token = admin_join_token(conn, tenant, name, ttl);
 	const char *ingest = home_text(home, "ingest_listen");
 
 	PQfinish(conn);
@@ -95,13 +95,14 @@ enroll_run(struct cli_args *args)
 		tenant = HOME_TENANT;
 	if (local)
 		return enroll_local(home, local, tenant);
-	return enroll_remote(home, tenant, ttl ? ttl : "1 hour");
+	return enroll_remote(home, tenant, cli_value(args, "name"), ttl ? ttl : "1 hour");
 }
 
 static const struct cli_option options[] = {
     CLI_OPTION_HOME,
     {"tenant", "SLUG", "tenant the agent belongs to (default: " HOME_TENANT ")"},
     {"ttl", "TIME", "how long the token works (default: 1 hour)"},
+    {"name", "NAME", "what the agent is called (default: its host name)"},
     {"local", "NAME", "start one more agent on this machine instead"},
     CLI_OPTION_END,
 };
@@ -111,7 +112,7 @@ const struct cli_command cmd_enroll = {
     .summary = "add an agent: a join token for another machine, or one more here",
     .text = "A token enrols one agent; the tenant it belongs to is part of the token.\n\n"
             "  probectl enroll\n"
-            "  probectl enroll --tenant acme --ttl '2 days'\n"
+            "  probectl enroll --name berlin-1 --tenant acme --ttl '2 days'\n"
             "  probectl enroll --local second\n",
     .options = options,
     .run = enroll_run,

@@ -322,7 +322,7 @@ services_agent_prepare(const struct home *home, const char *agent, const char *t
 	if (services_agent_enrolled(home, agent))
 		return false;
 	conn = db_connect(home, HOME_DATABASE);
-	token = util_fmt("%s\n", admin_join_token(conn, tenant, "1 hour"));
+	token = util_fmt("%s\n", admin_join_token(conn, tenant, agent, "1 hour"));
 	PQfinish(conn);
 	if (!util_write(home_path(home, "agent/%s/join-token", agent), token, strlen(token), 0600,
 	                home->service.uid, home->service.gid, &err))
