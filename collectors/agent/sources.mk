@@ -9,6 +9,7 @@ agent_SRCS = \
 	agent/sched.c \
 	agent/tests.c \
 	agent/forward.c \
+	agent/join.c \
 	agent/probe.c \
 	agent/stats.c \
 	agent/result.c \
@@ -33,5 +34,5 @@ agent_SRCS = \
 	agent/http/run.c \
 	agent/http/result.c
 
-agent_LIBS = -lnghttp2 -levent_openssl -levent_core -lssl -lcrypto -lprotobuf-c -lyaml -lm
+agent_LIBS = -lnghttp2 -levent_core -lssl -lcrypto -lprotobuf-c -lyaml -ljansson -lm
 agent_LDFLAGS = -static

@@ -780,7 +780,7 @@ key_changed(const struct conf_key *key, const void *a, const void *b)
 			return strcmp(text_a ? text_a : "", text_b ? text_b : "") != 0;
 		case CONF_TREE: break;
 	}
-	return true; /* trees are taken over without looking */
+	return false; /* not for trees */
 }
 
 static const size_t type_size[] = {
@@ -811,7 +811,13 @@ conf_reload(struct conf *conf, char *err, size_t errlen)
 	{
 		const struct conf_key *key = &conf->spec->keys[i];
 
-		if (key->type == CONF_TREE || !key_changed(key, conf->settings, fresh))
+		if (key->type == CONF_TREE)
+		{
+			if (key->flags & CONF_RELOADABLE)
+				key->tree->swap(conf->settings, fresh);
+			continue;
+		}
+		if (!key_changed(key, conf->settings, fresh))
 			continue;
 		if (key->flags & CONF_RELOADABLE)
 			key_swap(key, conf->settings, fresh);

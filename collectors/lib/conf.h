@@ -74,6 +74,7 @@ struct conf_tree
 	bool (*read)(void *settings, const struct conf_node *node, struct conf_error *err);
 	void (*print)(FILE *out, const void *settings); /* the value, indented YAML, with newline */
 	void (*clear)(void *settings);                  /* frees; called before read, too */
+	void (*swap)(void *a, void *b);                 /* exchanges the values; for reloadable keys */
 };
 
 #define CONF_RELOADABLE 1u /* SIGHUP takes a new value over */

@@ -9,9 +9,11 @@ lib_SRCS = \
 	lib/confyaml.c \
 	lib/crc32c.c \
 	lib/crypto.c \
+	lib/enroll.c \
 	lib/files.c \
 	lib/grpc.c \
 	lib/grpcframe.c \
+	lib/identity.c \
 	lib/link.c \
 	lib/log.c \
 	lib/mem.c \

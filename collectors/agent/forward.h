@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * forward.h -- from the spool to the control plane, and tests back.
+ *
+ * One connection: Register, then a stream of batches with at most FORWARD_INFLIGHT of them
+ * unacknowledged, heartbeats of their own and a long poll for tests. Whatever fails, the
+ * connection is made again with backoff and sending starts at the oldest record that was not
+ * acknowledged; the control plane trims what it has.
+ */
+#ifndef PCTL_AGENT_FORWARD_H
+#define PCTL_AGENT_FORWARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct event_base;
+struct forward;
+struct identity;
+struct resolver;
+struct settings;
+struct spool;
+
+#define FORWARD_INFLIGHT      4
+#define FORWARD_BATCH_RECORDS 500
+#define FORWARD_BATCH_BYTES   (128 * 1024)
+
+struct forward_ops
+{
+	/* A new bundle of tests; false when it cannot be used. */
+	bool (*tests)(const void *bundle, size_t len, uint64_t *revision, void *arg);
+
+	/* Records were acknowledged, or nothing is left to send. */
+	void (*progress)(void *arg);
+};
+
+struct forward_options
+{
+	struct event_base *base;
+	struct resolver *resolver;
+	const struct identity *identity;
+	const struct settings *settings;
+	struct spool *spool;
+	uint64_t revision; /* of the tests that run now; 0 = none */
+	const struct forward_ops *ops;
+	void *arg;
+};
+
+/* NULL with err when the identity or the address cannot be used. */
+struct forward *forward_new(const struct forward_options *options, char *err, size_t errlen);
+void forward_free(struct forward *f);
+
+/* Records have become ready to send. */
+void forward_kick(struct forward *f);
+
+/* Registers the rows of this module with lib/metrics. */
+void forward_metrics(void);
+
+#endif

@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * main.c -- probectl-agent: options, privileges, and what happens on one event loop.
+ *
+ * A result goes from its canary into the spool, is synced with those of the same 50 ms, and
+ * only then leaves. Measuring needs neither the control plane nor a connection: tests that were
+ * pulled are kept on disk and run again after a restart without a link.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "agent/canary.h"
+#include "agent/forward.h"
+#include "agent/join.h"
+#include "agent/once.h"
+#include "agent/privilege.h"
+#include "agent/resolver.h"
+#include "agent/sched.h"
+#include "agent/settings.h"
+#include "agent/tests.h"
+#include "lib/clock.h"
+#include "lib/conf.h"
+#include "lib/files.h"
+#include "lib/identity.h"
+#include "lib/log.h"
+#include "lib/mem.h"
+#include "lib/metrics.h"
+#include "lib/spool.h"
+
+#define SYNC_MS          50   /* results of so long share one fsync */
+#define DRAIN_MS         3000 /* how long a stop waits for acknowledgements */
+#define TRIM_MS          60000
+#define RESULT_BYTES_MAX (64 * 1024)
+#define BUNDLE_BYTES_MAX (4 * 1024 * 1024)
+#define ONCE_PARAMS_MAX  64
+
+struct agent
+{
+	struct settings settings;
+	struct conf conf;
+	struct event_base *base;
+	struct canary_env env;
+	struct identity identity;
+	struct spool *spool;
+	struct sched *sched;
+	struct forward *forward;
+	struct join *join;
+	struct metrics_server *status;
+	struct event *tick, *sync, *drain, *trim;
+	struct event *signals[3];
+	struct test_list pulled;
+	uint64_t revision;
+	bool draining;
+	int exit_code;
+};
+
+enum
+{
+	ROW_SUCCEEDED,
+	ROW_FAILED,
+	ROW_LOST,
+	ROW_RUNS,
+	ROW_OVERRUN,
+	ROW_MISSED,
+	ROW_TESTS,
+	ROW_SYNC_FAILED,
+	ROW_DROPPED,
+	ROW_COUNT = ROW_DROPPED + SPOOL_DROP_COUNT,
+};
+
+#define DROPPED(why, words)                                                                        \
+	[ROW_DROPPED + (why)] = METRIC_COUNTER("probectl_agent_spool_dropped_total",                   \
+	                                       "reason=\"" words "\"", "Results lost, by reason.")
+
+static struct metric rows[ROW_COUNT] = {
+    [ROW_SUCCEEDED] = METRIC_COUNTER("probectl_agent_results_total", "outcome=\"success\"",
+                                     "Results by verdict."),
+    [ROW_FAILED] = METRIC_COUNTER("probectl_agent_results_total", "outcome=\"failure\"",
+                                  "Results by verdict."),
+    [ROW_LOST] = METRIC_COUNTER("probectl_agent_results_total", "outcome=\"lost\"",
+                                "Results by verdict."),
+    [ROW_RUNS] = METRIC_COUNTER("probectl_agent_runs_total", NULL, "Runs of tests started."),
+    [ROW_OVERRUN] = METRIC_COUNTER("probectl_agent_ticks_skipped_total", "reason=\"overrun\"",
+                                   "Ticks at which no run was started."),
+    [ROW_MISSED] = METRIC_COUNTER("probectl_agent_ticks_skipped_total", "reason=\"missed\"",
+                                  "Ticks at which no run was started."),
+    [ROW_TESTS] = METRIC_GAUGE("probectl_agent_tests", NULL, "Tests that run."),
+    [ROW_SYNC_FAILED] = METRIC_COUNTER("probectl_agent_spool_sync_failures_total", NULL,
+                                       "Failed fsyncs of the spool."),
+    DROPPED(SPOOL_DROP_RECORDS, "max_records"),
+    DROPPED(SPOOL_DROP_BYTES, "max_bytes"),
+    DROPPED(SPOOL_DROP_AGE, "max_age"),
+    DROPPED(SPOOL_DROP_CORRUPT, "corrupt"),
+    DROPPED(SPOOL_DROP_TOO_LARGE, "too_large"),
+    DROPPED(SPOOL_DROP_DISK, "disk"),
+    DROPPED(SPOOL_DROP_REFUSED, "refused"),
+};
+
+static void
+arm(struct event *timer, int64_t ms)
+{
+	struct timeval delay = {ms / 1000, (ms % 1000) * 1000};
+
+	event_add(timer, &delay);
+}
+
+/* Brings counters and gauges up to date; cheap enough for every change. */
+static void
+publish(struct agent *a)
+{
+	struct spool_stats spool;
+	struct sched_stats sched = {0};
+
+	spool_stats(a->spool, &spool);
+	if (a->sched)
+		sched_stats(a->sched, &sched);
+	metrics_backlog((int64_t) spool.records);
+	metric_set(&rows[ROW_RUNS], (int64_t) sched.runs);
+	metric_set(&rows[ROW_OVERRUN], (int64_t) sched.overrun);
+	metric_set(&rows[ROW_MISSED], (int64_t) sched.missed);
+	metric_set(&rows[ROW_TESTS], (int64_t) sched.tests);
+	metric_set(&rows[ROW_SYNC_FAILED], (int64_t) spool.sync_failures);
+	for (int i = 0; i < SPOOL_DROP_COUNT; i++)
+		metric_set(&rows[ROW_DROPPED + i], (int64_t) spool.dropped[i]);
+}
+
+/* ---- results ---- */
+
+static void
+on_result(const struct result *result, void *arg)
+{
+	static uint8_t bytes[RESULT_BYTES_MAX];
+	struct agent *a = arg;
+	size_t len = result_encode(result, bytes, sizeof(bytes));
+
+	if (len == 0 || !spool_append(a->spool, bytes, len, clock_unix_nano(), NULL))
+	{
+		metric_add(&rows[ROW_LOST], 1);
+		log_limited(LOG_LEVEL_ERROR, "spool", a->settings.spool_dir, "a result is lost: %s",
+		            len ? strerror(errno) : "it is too long");
+		publish(a);
+		return;
+	}
+	metric_add(&rows[result->success ? ROW_SUCCEEDED : ROW_FAILED], 1);
+	metrics_last_result(clock_unix_nano());
+	if (!event_pending(a->sync, EV_TIMEOUT, NULL))
+		arm(a->sync, SYNC_MS);
+}
+
+static void
+on_sync(evutil_socket_t fd, short what, void *arg)
+{
+	struct agent *a = arg;
+
+	if (!spool_sync(a->spool))
+	{
+		log_limited(LOG_LEVEL_ERROR, "spool", a->settings.spool_dir, "fsync: %s", strerror(errno));
+		arm(a->sync, 1000);
+	}
+	publish(a);
+	if (a->forward)
+		forward_kick(a->forward);
+}
+
+/* ---- tests ---- */
+
+static void
+schedule(struct agent *a)
+{
+	int64_t due = sched_due(a->sched), delay;
+
+	if (due == INT64_MAX || a->draining)
+	{
+		event_del(a->tick);
+		return;
+	}
+	delay = due - clock_mono_nano();
+	/* Rounded up: a tick that comes early would only come again. */
+	arm(a->tick, delay > 0 ? (delay + NANO_PER_MS - 1) / NANO_PER_MS : 0);
+}
+
+static void
+on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct agent *a = arg;
+
+	sched_run(a->sched, clock_mono_nano());
+	schedule(a);
+}
+
+static void
+on_changed(void *arg)
+{
+	struct agent *a = arg;
+
+	if (a->sched)
+		schedule(a);
+}
+
+/* Runs the agent's own tests and those that were pulled. */
+static void
+apply_tests(struct agent *a)
+{
+	struct test_list all = {0}, pulled = {0};
+
+	if (!tests_copy(&all, &a->settings.canaries) || !tests_copy(&pulled, &a->pulled))
+		log_fatal("tests", NULL, "a test that was valid is not any more");
+	tests_join(&all, &pulled);
+	sched_set(a->sched, &all, clock_mono_nano());
+	publish(a);
+}
+
+static void
+bundle_path(const struct agent *a, char *path, size_t len)
+{
+	snprintf(path, len, "%s/tests.pb", a->settings.spool_dir);
+}
+
+static bool
+on_tests(const void *bundle, size_t len, uint64_t *revision, void *arg)
+{
+	struct agent *a = arg;
+	struct test_list list = {0};
+	char err[256], path[4096];
+
+	if (!tests_decode(&list, bundle, len, a->identity.agent_id, revision, err, sizeof(err)))
+	{
+		log_limited(LOG_LEVEL_ERROR, "tests", NULL, "pulled tests cannot be used: %s", err);
+		tests_free(&list);
+		return false;
+	}
+	tests_free(&a->pulled);
+	a->pulled = list;
+	bundle_path(a, path, sizeof(path));
+	if (!files_write(path, bundle, len, 0600))
+		log_warning("tests", path, "not kept for a restart: %s", strerror(errno));
+	log_info("tests", NULL, "revision %" PRIu64 ", %zu pulled tests", *revision, a->pulled.count);
+	apply_tests(a);
+	return true;
+}
+
+/* The tests of the last connection, so that a restart without one goes on measuring. */
+static void
+load_bundle(struct agent *a)
+{
+	struct buf file = BUF_INIT(BUNDLE_BYTES_MAX);
+	char err[256], path[4096];
+
+	bundle_path(a, path, sizeof(path));
+	if (!a->settings.tests_from_control || !files_read(path, &file))
+	{
+		buf_free(&file);
+		return;
+	}
+	if (!tests_decode(&a->pulled, file.data, file.len, a->identity.agent_id, &a->revision, err,
+	                  sizeof(err)))
+	{
+		log_warning("tests", path, "kept tests are not used: %s", err);
+		tests_free(&a->pulled);
+		a->revision = 0;
+	}
+	buf_free(&file);
+}
+
+/* ---- life ---- */
+
+static void
+stop(struct agent *a, int exit_code)
+{
+	a->exit_code = exit_code;
+	event_base_loopbreak(a->base);
+}
+
+static void
+on_progress(void *arg)
+{
+	struct agent *a = arg;
+	struct spool_stats stats;
+
+	publish(a);
+	if (!a->draining)
+		return;
+	spool_stats(a->spool, &stats);
+	if (stats.records == 0)
+		stop(a, 0);
+}
+
+static void
+start_measuring(struct agent *a)
+{
+	static const struct sched_ops sched_ops = {on_result, on_changed};
+	static const struct forward_ops forward_ops = {on_tests, on_progress};
+	struct forward_options options = {
+	    .base = a->base,
+	    .resolver = a->env.resolver,
+	    .identity = &a->identity,
+	    .settings = &a->settings,
+	    .spool = a->spool,
+	    .ops = &forward_ops,
+	    .arg = a,
+	};
+	char err[512];
+
+	log_info("main", a->identity.agent_id, "tenant %s, epoch %" PRIu64, a->identity.tenant_id,
+	         spool_epoch(a->spool));
+	load_bundle(a);
+	options.revision = a->revision;
+	a->sched = sched_new(&a->env, a->identity.agent_id, (size_t) a->settings.tests_concurrency,
+	                     &sched_ops, a);
+	apply_tests(a);
+	a->forward = forward_new(&options, err, sizeof(err));
+	if (!a->forward)
+	{
+		log_error("main", NULL, "%s", err);
+		stop(a, 1);
+	}
+	malloc_trim(0);
+}
+
+static void
+on_joined(const char *why_not, void *arg)
+{
+	struct agent *a = arg;
+	char err[1024];
+
+	a->join = NULL;
+	if (why_not)
+	{
+		log_error("enroll", a->settings.enroll_server, "%s; make a new join token and start again",
+		          why_not);
+		stop(a, 1);
+	}
+	else if (identity_load(a->settings.identity_dir, &a->identity, err, sizeof(err)) != IDENTITY_OK)
+	{
+		log_error("main", NULL, "%s", err);
+		stop(a, 1);
+	}
+	else
+		start_measuring(a);
+}
+
+static void
+on_drained(evutil_socket_t fd, short what, void *arg)
+{
+	stop(arg, 0);
+}
+
+static void
+on_trim(evutil_socket_t fd, short what, void *arg)
+{
+	malloc_trim(0);
+}
+
+/* SIGTERM, SIGINT: no new runs, what is measured leaves if it can, the rest stays on disk. */
+static void
+on_terminate(evutil_socket_t fd, short what, void *arg)
+{
+	struct agent *a = arg;
+
+	if (a->draining || !a->sched)
+	{
+		stop(a, 0);
+		return;
+	}
+	log_info("main", NULL, "stopping");
+	a->draining = true;
+	schedule(a);
+	arm(a->drain, DRAIN_MS);
+	on_sync(-1, 0, a);
+	on_progress(a);
+}
+
+static void
+on_hangup(evutil_socket_t fd, short what, void *arg)
+{
+	struct agent *a = arg;
+	char err[512];
+
+	if (!conf_reload(&a->conf, err, sizeof(err)))
+	{
+		log_error("conf", a->conf.file, "settings stay as they were: %s", err);
+		return;
+	}
+	log_set_level((enum log_level) a->settings.log_level);
+	log_info("conf", a->conf.file, "settings read again");
+	if (a->sched)
+		apply_tests(a);
+}
+
+static void
+make_events(struct agent *a)
+{
+	static const struct timeval trim = {.tv_sec = TRIM_MS / 1000};
+
+	a->tick = evtimer_new(a->base, on_tick, a);
+	a->sync = evtimer_new(a->base, on_sync, a);
+	a->drain = evtimer_new(a->base, on_drained, a);
+	a->trim = event_new(a->base, -1, EV_PERSIST, on_trim, a);
+	a->signals[0] = evsignal_new(a->base, SIGTERM, on_terminate, a);
+	a->signals[1] = evsignal_new(a->base, SIGINT, on_terminate, a);
+	a->signals[2] = evsignal_new(a->base, SIGHUP, on_hangup, a);
+	if (!a->tick || !a->sync || !a->drain || !a->trim || event_add(a->trim, &trim) != 0)
+		log_fatal("main", NULL, "out of memory for events");
+	for (size_t i = 0; i < 3; i++)
+		if (!a->signals[i] || event_add(a->signals[i], NULL) != 0)
+			log_fatal("main", NULL, "cannot handle signals");
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* Privileged sockets, then the user the agent stays, then its files. Exits with one line. */
+static void
+prepare(struct agent *a)
+{
+	const struct settings *s = &a->settings;
+	const struct spool_limits limits = {
+	    .max_records = (uint64_t) s->spool_max_records,
+	    .max_bytes = (uint64_t) s->spool_max_bytes,
+	    .max_age_nano = s->spool_max_age * NANO_PER_MS,
+	};
+	char err[1024];
+
+	canary_env_open(&a->env);
+	if (!privilege_drop(s->user, err, sizeof(err)))
+		log_fatal("main", NULL, "%s", err);
+	if (geteuid() == 0)
+		log_warning("main", NULL, "running as root without capabilities; set user to an account");
+	umask(0077);
+	a->base = event_base_new();
+	a->env.base = a->base;
+	a->env.resolver = a->base ? resolver_new(a->base, NULL) : NULL;
+	if (!a->env.resolver)
+		log_fatal("main", NULL, "cannot make an event loop");
+	make_events(a);
+	a->spool = spool_open(s->spool_dir, &limits, err, sizeof(err));
+	if (!a->spool)
+		log_fatal("main", NULL, "%s", err);
+	if (s->status_socket)
+	{
+		a->status = metrics_serve(a->base, s->status_socket, err, sizeof(err));
+		if (!a->status)
+			log_fatal("main", NULL, "%s", err);
+	}
+}
+
+static void
+begin(struct agent *a)
+{
+	char err[1024];
+
+	switch (identity_load(a->settings.identity_dir, &a->identity, err, sizeof(err)))
+	{
+		case IDENTITY_OK: start_measuring(a); break;
+		case IDENTITY_BROKEN: log_fatal("main", NULL, "%s", err);
+		case IDENTITY_MISSING:
+			a->join = join_start(a->base, a->env.resolver, &a->settings, on_joined, a, err,
+			                     sizeof(err));
+			if (!a->join)
+				log_fatal("main", NULL, "%s", err);
+			break;
+	}
+}
+
+static void
+finish(struct agent *a)
+{
+	struct event *events[] = {a->tick,       a->sync,       a->drain,     a->trim,
+	                          a->signals[0], a->signals[1], a->signals[2]};
+
+	join_free(a->join);
+	forward_free(a->forward);
+	sched_free(a->sched);
+	tests_free(&a->pulled);
+	spool_close(a->spool);
+	metrics_stop(a->status);
+	canary_env_close(&a->env);
+	resolver_free(a->env.resolver);
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+		event_free(events[i]);
+	event_base_free(a->base);
+	conf_free(&a->conf);
+}
+
+/* ---- command line ---- */
+
+static void
+help_more(FILE *out)
+{
+	fprintf(out, "\nTests:\n");
+	for (size_t i = 0; canary_table[i]; i++)
+		fprintf(out, "  %-6s %s\n", canary_table[i]->type, canary_table[i]->summary);
+	fprintf(out, "\nOne run from the shell, without a server:\n"
+	             "  probectl-agent --once TYPE TARGET [--param KEY=VALUE]... [--json]\n");
+}
+
+/* --once TYPE TARGET [--param KEY=VALUE]... [--json] */
+static int
+main_once(int argc, char **argv)
+{
+	struct canary_env env = {.icmp4_fd = -1, .icmp6_fd = -1};
+	char *params[ONCE_PARAMS_MAX], err[256];
+	size_t count = 0;
+	bool json = false;
+	int code;
+
+	if (argc < 4)
+	{
+		fprintf(stderr, "probectl-agent: --once needs TYPE and TARGET; see --help\n");
+		return 2;
+	}
+	for (int i = 4; i < argc; i++)
+	{
+		if (strcmp(argv[i], "--json") == 0)
+			json = true;
+		else if (strcmp(argv[i], "--param") == 0 && i + 1 < argc && count < ONCE_PARAMS_MAX)
+			params[count++] = argv[++i];
+		else
+		{
+			fprintf(stderr, "probectl-agent: unexpected argument \"%s\"; see --help\n", argv[i]);
+			return 2;
+		}
+	}
+	canary_env_open(&env);
+	if (!privilege_drop(NULL, err, sizeof(err)))
+		log_fatal("main", NULL, "%s", err);
+	env.base = event_base_new();
+	env.resolver = env.base ? resolver_new(env.base, NULL) : NULL;
+	if (!env.resolver)
+		log_fatal("main", NULL, "cannot make an event loop");
+	code = once_run(env.base, &env, argv[2], argv[3], params, count, json);
+	canary_env_close(&env);
+	resolver_free(env.resolver);
+	event_base_free(env.base);
+	return code;
+}
+
+static void
+default_hostname(struct settings *s)
+{
+	char name[256] = "";
+
+	if (s->hostname)
+		return;
+	if (gethostname(name, sizeof(name) - 1) != 0 || !*name)
+		snprintf(name, sizeof(name), "unknown");
+	s->hostname = mem_strdup(name);
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct agent a = {.env = {.icmp4_fd = -1, .icmp6_fd = -1}};
+	static struct conf_spec spec = {
+	    .process = "agent",
+	    .summary = "Measures the network and sends what it sees to its control plane.",
+	    .size = sizeof(struct settings),
+	    .check = settings_check,
+	    .help_more = help_more,
+	};
+
+	/* One thread, little memory: what is freed goes back to the system. */
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_TRIM_THRESHOLD, 64 * 1024);
+	mallopt(M_MMAP_THRESHOLD, 64 * 1024);
+	if (argc > 1 && strcmp(argv[1], "--once") == 0)
+		return main_once(argc, argv);
+	spec.keys = settings_keys;
+	spec.key_count = settings_key_count;
+	conf_start(&a.conf, &spec, &a.settings, argc, argv);
+	log_set_level((enum log_level) a.settings.log_level);
+	default_hostname(&a.settings);
+	metrics_init("agent");
+	metrics_register(rows, ROW_COUNT);
+	forward_metrics();
+	prepare(&a);
+	begin(&a);
+	if (event_base_got_break(a.base) == 0)
+		event_base_dispatch(a.base);
+	finish(&a);
+	return a.exit_code;
+}

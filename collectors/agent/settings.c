@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * settings.c -- the agent's table of keys (lib/conf.h).
+ */
+#include "agent/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/identity.h"
+#include "lib/log.h"
+#include "lib/mem.h"
+
+#define LABELS_MAX      64
+#define LABEL_BYTES_MAX 255
+
+#define AT(member) offsetof(struct settings, member)
+
+/* ---- canaries ---- */
+
+static bool
+canaries_read(void *settings, const struct conf_node *node, struct conf_error *err)
+{
+	return tests_read(&((struct settings *) settings)->canaries, node, err);
+}
+
+static void
+canaries_print(FILE *out, const void *settings)
+{
+	tests_print(out, &((const struct settings *) settings)->canaries);
+}
+
+static void
+canaries_clear(void *settings)
+{
+	tests_free(&((struct settings *) settings)->canaries);
+}
+
+static void
+canaries_swap(void *a, void *b)
+{
+	struct test_list *x = &((struct settings *) a)->canaries;
+	struct test_list *y = &((struct settings *) b)->canaries;
+	struct test_list kept = *x;
+
+	*x = *y;
+	*y = kept;
+}
+
+static const struct conf_tree canaries_tree = {canaries_read, canaries_print, canaries_clear,
+                                               canaries_swap};
+
+/* ---- labels ---- */
+
+static bool
+labels_read(void *settings, const struct conf_node *node, struct conf_error *err)
+{
+	struct settings *s = settings;
+
+	if (node->kind == CONF_NODE_SCALAR && !*conf_node_text(node))
+		return true;
+	if (node->kind != CONF_NODE_MAP || node->count > LABELS_MAX)
+		return conf_fail(err, node->line, "agent.labels must be at most %d keys and values",
+		                 LABELS_MAX);
+	s->labels = mem_array(node->count, sizeof(*s->labels));
+	for (size_t i = 0; i < node->count; i++)
+	{
+		const char *value = conf_node_text(&node->items[i]);
+
+		if (!value || strlen(value) > LABEL_BYTES_MAX || strlen(node->keys[i]) > LABEL_BYTES_MAX)
+			return conf_fail(err, node->items[i].line,
+			                 "label %.100s must be a single value of at most %d bytes",
+			                 node->keys[i], LABEL_BYTES_MAX);
+		s->labels[s->label_count].key = mem_strdup(node->keys[i]);
+		s->labels[s->label_count++].value = mem_strdup(value);
+	}
+	return true;
+}
+
+static void
+labels_print(FILE *out, const void *settings)
+{
+	const struct settings *s = settings;
+
+	fputs(s->label_count ? "\n" : " {}\n", out);
+	for (size_t i = 0; i < s->label_count; i++)
+	{
+		fputs("    ", out);
+		conf_print_scalar(out, s->labels[i].key);
+		fputs(": ", out);
+		conf_print_scalar(out, s->labels[i].value);
+		fputc('\n', out);
+	}
+}
+
+static void
+labels_clear(void *settings)
+{
+	struct settings *s = settings;
+
+	for (size_t i = 0; i < s->label_count; i++)
+	{
+		free(s->labels[i].key);
+		free(s->labels[i].value);
+	}
+	free(s->labels);
+	s->labels = NULL;
+	s->label_count = 0;
+}
+
+static const struct conf_tree labels_tree = {labels_read, labels_print, labels_clear, NULL};
+
+/* ---- the table ---- */
+
+const struct conf_key settings_keys[] = {
+    {"agent.hostname", CONF_STRING, AT(hostname),
+     .help = "name reported to the control plane; the system's when not set"},
+    {"agent.labels", CONF_TREE, 0, .tree = &labels_tree,
+     .help = "keys and values reported to the control plane"},
+    {"agent.heartbeat_interval", CONF_DURATION, AT(heartbeat_interval), .def = "30s", .min = 1000,
+     .max = 3600000, .help = "time between heartbeats, unless the control plane says otherwise"},
+    {"canaries", CONF_TREE, 0, .tree = &canaries_tree, .flags = CONF_RELOADABLE,
+     .help =
+         "tests of this agent's own: a list of {name, type, target, interval, timeout, params}"},
+    {"control_plane.grpc_addr", CONF_STRING, AT(grpc_addr), .flags = CONF_REQUIRED,
+     .help = "host:port of probectl-ingest"},
+    {"enroll.server", CONF_STRING, AT(enroll_server),
+     .help = "https address of probectl-gateway, for the first start"},
+    {"enroll.token_file", CONF_STRING, AT(enroll_token_file),
+     .help = "file with a join token, removed after use; the variable PROBECTL_ENROLL_TOKEN wins"},
+    {"enroll.ca_file", CONF_STRING, AT(enroll_ca_file),
+     .help = "root certificate that the server must show"},
+    {"identity.dir", CONF_STRING, AT(identity_dir), .def = "/var/lib/probectl/agent/identity",
+     .flags = CONF_REQUIRED, .help = "where key and certificate are kept"},
+    CONF_KEY_LOG_LEVEL(AT(log_level)),
+    {"spool.dir", CONF_STRING, AT(spool_dir), .def = "/var/lib/probectl/agent/spool",
+     .flags = CONF_REQUIRED, .help = "where results wait until they are acknowledged"},
+    {"spool.max_records", CONF_INT, AT(spool_max_records), .def = "100000", .min = 100,
+     .max = INT64_C(1000000000), .help = "most results kept; the oldest go first"},
+    {"spool.max_bytes", CONF_BYTES, AT(spool_max_bytes), .def = "256MiB", .min = 256 * 1024,
+     .max = INT64_C(1) << 40, .help = "most disk space used; the oldest go first"},
+    {"spool.max_age", CONF_DURATION, AT(spool_max_age), .def = "7d", .min = 60000,
+     .max = INT64_C(366) * 86400000, .help = "results older than this are not sent any more"},
+    {"status_socket", CONF_STRING, AT(status_socket),
+     .help = "Unix socket that answers GET /metrics; none when not set"},
+    {"tests.from_control", CONF_BOOL, AT(tests_from_control), .def = "true",
+     .help = "run the tests the control plane has for this agent"},
+    {"tests.concurrency", CONF_INT, AT(tests_concurrency), .def = "64", .min = 1, .max = 1024,
+     .help = "most tests that run at the same time"},
+    {"user", CONF_STRING, AT(user),
+     .help = "user to become when started as root, after the privileged sockets are open"},
+};
+
+const size_t settings_key_count = sizeof(settings_keys) / sizeof(settings_keys[0]);
+
+bool
+settings_host_port(const char *text, char *host, size_t hostlen, uint16_t *port)
+{
+	const char *colon = strrchr(text, ':'), *start = text;
+	size_t len = colon ? (size_t) (colon - text) : 0;
+	int64_t number;
+
+	if (!colon || !conf_parse_int(colon + 1, &number) || number < 1 || number > 65535)
+		return false;
+	if (len > 2 && text[0] == '[' && text[len - 1] == ']')
+	{
+		start++;
+		len -= 2;
+	}
+	else if (memchr(text, ':', len))
+		return false;
+	if (len == 0 || len >= hostlen)
+		return false;
+	memcpy(host, start, len);
+	host[len] = '\0';
+	*port = (uint16_t) number;
+	return true;
+}
+
+bool
+settings_check(const void *settings, struct conf_error *err)
+{
+	const struct settings *s = settings;
+	char host[256];
+	uint16_t port;
+
+	if (!settings_host_port(s->grpc_addr, host, sizeof(host), &port))
+		return conf_fail(err, 0, "control_plane.grpc_addr must be host:port, not \"%.200s\"",
+		                 s->grpc_addr);
+	if (s->enroll_server && !enroll_url_parse(s->enroll_server, host, sizeof(host), &port))
+		return conf_fail(err, 0, "enroll.server must be https://host[:port], not \"%.200s\"",
+		                 s->enroll_server);
+	if (s->enroll_server && !s->enroll_ca_file)
+		return conf_fail(err, 0,
+		                 "enroll.ca_file must be set with enroll.server: the root certificate that "
+		                 "the server must show");
+	return true;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * settings.h -- what an agent can be told (docs/81-contracts.md section 2).
+ */
+#ifndef PCTL_AGENT_SETTINGS_H
+#define PCTL_AGENT_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/tests.h"
+#include "lib/conf.h"
+
+struct label
+{
+	char *key;
+	char *value;
+};
+
+struct settings
+{
+	char *grpc_addr;
+	char *identity_dir;
+	char *enroll_server;
+	char *enroll_token_file;
+	char *enroll_ca_file;
+	char *spool_dir;
+	int64_t spool_max_records;
+	int64_t spool_max_bytes;
+	int64_t spool_max_age; /* ms */
+	bool tests_from_control;
+	int64_t tests_concurrency;
+	struct test_list canaries;
+	char *hostname;
+	struct label *labels;
+	size_t label_count;
+	int64_t heartbeat_interval; /* ms */
+	char *user;
+	char *status_socket;
+	int log_level;
+};
+
+extern const struct conf_key settings_keys[];
+extern const size_t settings_key_count;
+
+/* Across keys. */
+bool settings_check(const void *settings, struct conf_error *err);
+
+/* "host:port" or "[v6]:port". */
+bool settings_host_port(const char *text, char *host, size_t hostlen, uint16_t *port);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * tests.h -- what the agent is to measure: tests of its own settings and tests it pulled.
+ *
+ * A test is checked when it is read. One of the settings that is wrong stops the start with
+ * file and line; one that was pulled is kept with its problem, so that each of its runs
+ * reports the problem to the person who made it.
+ */
+#ifndef PCTL_AGENT_TESTS_H
+#define PCTL_AGENT_TESTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "agent/canary.h"
+#include "lib/conf.h"
+
+#define TESTS_MAX         10000
+#define TEST_INTERVAL_MIN 1000     /* ms */
+#define TEST_INTERVAL_MAX 86400000 /* ms: a day */
+#define TEST_TIMEOUT_MIN  100      /* ms */
+#define TEST_TIMEOUT_MAX  60000    /* ms */
+
+struct test
+{
+	struct test_spec spec;
+	const struct canary_ops *ops; /* NULL: problem says why it cannot run */
+	void *cmd;
+	char problem[256];
+};
+
+struct test_list
+{
+	struct test **items;
+	size_t count;
+};
+
+void test_free(struct test *test);
+
+/* Same id and the same work: a running test may go on. */
+bool test_equal(const struct test *a, const struct test *b);
+
+void tests_free(struct test_list *list);
+
+/* Both lists into one that owns them; the sources are empty then. */
+void tests_join(struct test_list *into, struct test_list *from);
+bool tests_copy(struct test_list *into, const struct test_list *from);
+
+/* The setting "canaries": [{name, type, target, interval, timeout, params}]. */
+bool tests_read(struct test_list *list, const struct conf_node *node, struct conf_error *err);
+void tests_print(FILE *out, const struct test_list *list);
+
+/* A marshalled probectl.test.v1.TestBundle for this agent. */
+bool tests_decode(struct test_list *list, const void *bundle, size_t len, const char *agent_id,
+                  uint64_t *revision, char *err, size_t errlen);
+
+#endif
