@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: PostgreSQL
+#
+# probectl: the extension by PGXS here; processes in collectors/, the page in web/, each with its own
+# Makefile. `make up` and `make check` are the two commands a newcomer needs; both install what
+# they miss.
+
+EXTENSION  := probectl
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" probectl.control)
+MODULE_big := probectl
+
+SRCS := \
+	src/probectl.c \
+	src/core/clock.c \
+	src/core/crypto.c \
+	src/core/guc.c \
+	src/core/keeper.c \
+	src/core/pb.c \
+	src/core/spi.c \
+	src/core/uuid7.c \
+	src/core/worker.c \
+	src/core/x509.c \
+	src/tenant/context.c \
+	src/tenant/guard.c \
+	src/identity/ca.c \
+	src/identity/credential.c \
+	src/audit/chain.c \
+	src/stream/batch.c \
+	src/stream/ingest.c \
+	src/result/bundle.c \
+	src/result/decode.c \
+	src/result/latest.c \
+	src/result/store.c \
+	src/api/call.c
+
+# Objects go to build/, not beside the source.
+OBJS := $(SRCS:%.c=build/obj/%.o)
+
+# One list, in the order that matters: tables, then functions, then policies and grants.
+SQL := \
+	src/header.sql \
+	src/core/schema.sql \
+	src/tenant/schema.sql \
+	src/identity/schema.sql \
+	src/audit/schema.sql \
+	src/stream/schema.sql \
+	src/result/schema.sql \
+	src/api/schema.sql \
+	src/core/api.sql \
+	src/audit/api.sql \
+	src/tenant/api.sql \
+	src/identity/api.sql \
+	src/stream/api.sql \
+	src/result/api.sql \
+	src/api/api.sql \
+	src/api/route.sql \
+	src/core/policy.sql \
+	src/tenant/policy.sql \
+	src/identity/policy.sql \
+	src/audit/policy.sql \
+	src/stream/policy.sql \
+	src/result/policy.sql \
+	src/api/policy.sql \
+	src/final.sql
+
+INSTALL_SQL := build/$(EXTENSION)--$(EXTVERSION).sql
+DATA_built  := $(INSTALL_SQL)
+
+# pg_regress: sql/<domain>_<topic>.sql with expected/ beside it.
+REGRESS := \
+	core_install \
+	tenant_context \
+	tenant_guard \
+	identity_credential \
+	audit_chain \
+	stream_ingest \
+	api_call
+
+ISOLATION := \
+	stream_same_batch \
+	audit_two_writers
+
+PG_CPPFLAGS = -Isrc -Ibuild
+PG_CFLAGS   = -std=gnu11 -fvisibility=hidden -Wall -Wextra -Wno-unused-parameter \
+              -Wno-sign-compare -Wno-missing-field-initializers -Wno-declaration-after-statement \
+              -Wno-cast-function-type -Wno-clobbered -Werror
+SHLIB_LINK  = -lcrypto
+EXTRA_CLEAN = build
+
+PG_CONFIG ?= pg_config
+
+# PGXS has a target called check as well, so it gets a pass of its own: make PASS=extension.
+ifeq ($(PASS),extension)
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+build/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+
+# PGXS on Debian tracks no headers; these do.
+-include $(OBJS:.o=.d)
+
+# An install script carries no OR REPLACE, so that an object somebody made before us aborts it.
+$(INSTALL_SQL): $(SQL) Makefile
+	@mkdir -p $(@D)
+	cat $(SQL) | sed 's/^CREATE OR REPLACE /CREATE /' > $@.tmp
+	mv $@.tmp $@
+
+else
+
+.DEFAULT_GOAL := build
+PREFIX ?= /usr/local
+
+build: | packages-build
+	@$(MAKE) --no-print-directory extension
+	@$(MAKE) --no-print-directory collectors
+	@$(MAKE) --no-print-directory web
+
+extension:
+	@$(MAKE) --no-print-directory PASS=extension with_llvm=no $(MODULE_big).so $(INSTALL_SQL)
+
+collectors:
+	@$(MAKE) --no-print-directory -C collectors
+
+web:
+	@$(MAKE) --no-print-directory -C web build
+
+install-extension: extension
+	@$(MAKE) --no-print-directory PASS=extension with_llvm=no install
+
+install: build install-extension
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/probectl
+	install -m 0755 build/bin/* $(DESTDIR)$(PREFIX)/bin/
+	cp -r build/web $(DESTDIR)$(PREFIX)/share/probectl/
+
+packages-build packages-run packages-test: packages-%:
+	@dev/install-packages.sh $*
+
+up: build install-extension
+	@build/bin/probectl up
+
+down:
+	@build/bin/probectl down
+
+SUITES := lint regress isolation pgtap unit tenancy system web
+
+check: | packages-build packages-run packages-test
+	@$(MAKE) --no-print-directory build install-extension
+	@dev/run-suites.sh $(SUITES)
+
+$(SUITES:%=check-%): check-%:
+	@dev/run-suites.sh $*
+
+fuzz:
+	@$(MAKE) --no-print-directory -C test/fuzz run SECONDS=$(or $(SECONDS),60)
+
+bench:
+	@dev/bench.sh
+
+dist:
+	@mkdir -p build
+	git archive --prefix=probectl-$(EXTVERSION)/ -o build/probectl-$(EXTVERSION).tar.gz HEAD
+
+clean:
+	rm -rf build $(MODULE_big).so
+
+.PHONY: build extension collectors web install install-extension up down check fuzz bench dist clean \
+	packages-build packages-run packages-test $(SUITES:%=check-%)
+
+endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * call.c -- one request: find the route, ask for the permission, call the handler.
+ *
+ * The handler runs as probectl_app under the caller's row-level security. A denial is an answer, not
+ * an error, so that the record of it in the audit chain commits; every other refusal is an
+ * error with one of our SQLSTATEs, and the transaction with it.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "core/errors.h"
+#include "core/export.h"
+#include "core/spi.h"
+#include "audit/chain.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "tenant/context.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+
+typedef struct Route
+{
+	Oid handler;
+	int32 bit; /* of the permission, -1 for none */
+	int32 success;
+	char *permission;
+} Route;
+
+static PctlPlan route_read = {
+	"SELECT to_regprocedure(format('probectl_api.%I(jsonb,jsonb,jsonb)', r.handler))::oid, coalesce(p.bit, -1), r.success,"
+	"       coalesce(p.permission, '')"
+	"  FROM probectl.api_route r LEFT JOIN probectl.permission p ON p.permission = r.permission"
+	" WHERE r.method = $1 AND r.path = $2",
+	2,
+	{TEXTOID, TEXTOID}};
+
+static Route
+route_find(Datum method, Datum path)
+{
+	MemoryContext outer = CurrentMemoryContext;
+	Datum args[2] = {method, path};
+	PctlTrusted saved;
+	Route route;
+
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	if (pctl_plan_run(&route_read, args, NULL, true, 1) != 1)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("there is no such route")));
+	route.handler = DatumGetObjectId(pctl_spi_value(0, 1, NULL));
+	route.bit = DatumGetInt32(pctl_spi_value(0, 2, NULL));
+	route.success = DatumGetInt32(pctl_spi_value(0, 3, NULL));
+	route.permission = MemoryContextStrdup(outer, TextDatumGetCString(pctl_spi_value(0, 4, NULL)));
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	return route;
+}
+
+/* The denial's record and its answer. */
+static char *
+route_deny(const Route *route, const char *method, const char *path)
+{
+	StringInfoData data, body;
+	PctlAuditEvent event = {.action = "api.call", .target = path, .outcome = "denied"};
+
+	initStringInfo(&data);
+	appendStringInfoString(&data, "{\"method\": ");
+	escape_json(&data, method);
+	appendStringInfoString(&data, ", \"permission\": ");
+	escape_json(&data, route->permission);
+	appendStringInfoChar(&data, '}');
+	event.data = data.data;
+	(void) pctl_audit_append(PCTL_AUDIT_TENANT, &event);
+	initStringInfo(&body);
+	appendStringInfo(&body, "{\"error\":{\"code\":\"forbidden\",\"message\":\"the permission %s is needed\"}}",
+					 route->permission);
+	return body.data;
+}
+
+static Datum
+answer(FunctionCallInfo fcinfo, int32 status, Datum body, bool empty)
+{
+	Datum values[2] = {Int32GetDatum(status), body};
+	bool nulls[2] = {false, empty};
+	TupleDesc desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+PCTL_FUNCTION(pctl_api_call);
+
+/* probectl.api_call(method text, path text, params jsonb, query jsonb, request jsonb, OUT status, OUT body) */
+Datum
+pctl_api_call(PG_FUNCTION_ARGS)
+{
+	LOCAL_FCINFO(call, 3);
+	const PctlPrincipal *who = pctl_principal();
+	FmgrInfo handler;
+	Route route;
+	Datum body;
+
+	if (who == NULL)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
+						errmsg("this transaction is bound to no tenant")));
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("there is no such route")));
+	route = route_find(PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
+	if (route.bit >= 0 && (who->permissions >> route.bit & 1) == 0)
+		return answer(fcinfo, 403,
+					  CStringGetTextDatum(route_deny(&route, TextDatumGetCString(PG_GETARG_DATUM(0)),
+													 TextDatumGetCString(PG_GETARG_DATUM(1)))),
+					  false);
+	if (!OidIsValid(route.handler))
+		elog(ERROR, "the handler of the route is missing");
+	fmgr_info(route.handler, &handler);
+	InitFunctionCallInfoData(*call, &handler, 3, InvalidOid, NULL, NULL);
+	for (int i = 0; i < 3; i++)
+		call->args[i] = (NullableDatum){.value = PG_ARGISNULL(i + 2) ? (Datum) 0 : PG_GETARG_DATUM(i + 2),
+										.isnull = PG_ARGISNULL(i + 2)};
+	body = FunctionCallInvoke(call); /* json: its text is its binary form */
+	return answer(fcinfo, route.success, body, call->isnull);
+}

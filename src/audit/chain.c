@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * chain.c -- hash chains, one a tenant and one of the provider.
+ *
+ * Canonical form of an event, hashed with SHA-256: the string "probectl.audit.v1", then
+ * stream, seq, at, actor, action, target, outcome, data, prev_hash, each as an 8-byte big-endian length
+ * and the bytes; numbers are 8 bytes big-endian, time in microseconds since 2000-01-01 UTC. No two
+ * events have one form, and an event moved to another stream or time has another.
+ *
+ * The head (seq, hash) of a chain is read FOR UPDATE by the first append of a transaction and
+ * kept here; writing it with every append would leave a dead version each time and make
+ * many appends quadratic. A rolled-back savepoint takes back the head as it was when the
+ * subtransaction began: saves[] holds one copy for each nesting level that changed it.
+ */
+#include "audit/chain.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "core/clock.h"
+#include "core/crypto.h"
+#include "core/export.h"
+#include "core/spi.h"
+#include "core/uuid7.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "tenant/context.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+typedef struct ChainHead
+{
+	bool loaded; /* the row is locked by this transaction */
+	bool dirty;	 /* ... and behind what is here */
+	int64 seq;
+	uint8 hash[PCTL_SHA256_LEN];
+} ChainHead;
+
+typedef struct ChainSave
+{
+	int level; /* nesting level whose abort restores the copy */
+	ChainHead head;
+} ChainSave;
+
+typedef struct Chain
+{
+	ChainHead head;
+	ChainSave *saves; /* TopTransactionContext */
+	int save_count, save_max;
+} Chain;
+
+static Chain chains[2]; /* by PctlAuditStream; a transaction has one tenant */
+
+typedef struct AuditRecord
+{
+	const char *stream;
+	int64 seq;
+	TimestampTz at;
+	const char *actor, *action, *target, *outcome, *data;
+	size_t data_len;
+	const uint8 *prev_hash;
+} AuditRecord;
+
+static void
+hash_bytes(const void *data, size_t len)
+{
+	uint64 prefix = pg_hton64((uint64) len);
+
+	pctl_sha256_add(&prefix, sizeof(prefix));
+	pctl_sha256_add(data, len);
+}
+
+static void
+hash_number(int64 value)
+{
+	uint64 wire = pg_hton64((uint64) value);
+
+	hash_bytes(&wire, sizeof(wire));
+}
+
+static void
+record_hash(const AuditRecord *r, uint8 digest[PCTL_SHA256_LEN])
+{
+	static const char version[] = "probectl.audit.v1";
+
+	pctl_sha256_begin();
+	hash_bytes(version, sizeof(version) - 1);
+	hash_bytes(r->stream, strlen(r->stream));
+	hash_number(r->seq);
+	hash_number(r->at);
+	hash_bytes(r->actor, strlen(r->actor));
+	hash_bytes(r->action, strlen(r->action));
+	hash_bytes(r->target, strlen(r->target));
+	hash_bytes(r->outcome, strlen(r->outcome));
+	hash_bytes(r->data, r->data_len);
+	hash_bytes(r->prev_hash, PCTL_SHA256_LEN);
+	pctl_sha256_end(digest);
+}
+
+static Datum
+digest_datum(const uint8 *digest)
+{
+	bytea *value = palloc(VARHDRSZ + PCTL_SHA256_LEN);
+
+	SET_VARSIZE(value, VARHDRSZ + PCTL_SHA256_LEN);
+	memcpy(VARDATA(value), digest, PCTL_SHA256_LEN);
+	return PointerGetDatum(value);
+}
+
+/* Statements of both streams; those of the tenant take its id first. */
+static PctlPlan head_make = {
+	"INSERT INTO probectl.audit_head (tenant_id, seq, hash) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING",
+	2,
+	{UUIDOID, BYTEAOID}};
+static PctlPlan head_lock[2] = {
+	{"SELECT seq, hash FROM probectl.audit_head WHERE tenant_id = $1 FOR UPDATE", 1, {UUIDOID}},
+	{"SELECT seq, hash FROM probectl_internal.provider_audit_head FOR UPDATE", 0, {0}}};
+static PctlPlan head_write[2] = {
+	{"UPDATE probectl.audit_head SET seq = $2, hash = $3 WHERE tenant_id = $1", 3, {UUIDOID, INT8OID, BYTEAOID}},
+	{"UPDATE probectl_internal.provider_audit_head SET seq = $1, hash = $2", 2, {INT8OID, BYTEAOID}}};
+static PctlPlan event_write[2] = {
+	{"INSERT INTO probectl.audit_event (tenant_id, seq, at, actor, action, target, outcome, data, prev_hash, hash)"
+	 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, $9, $10)",
+	 10,
+	 {UUIDOID, INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, BYTEAOID}},
+	{"INSERT INTO probectl_internal.provider_audit_event (seq, at, actor, action, target, outcome, data, prev_hash, hash)"
+	 " VALUES ($1, $2, $3, $4, $5, $6, $7::json, $8, $9)",
+	 9,
+	 {INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, BYTEAOID}}};
+
+/* Locks the head row and reads it; makes it for a tenant that has none. */
+static void
+head_load(PctlAuditStream stream, ChainHead *head)
+{
+	static const uint8 genesis[PCTL_SHA256_LEN];
+	Datum args[2] = {0};
+	bytea *hash;
+
+	if (stream == PCTL_AUDIT_TENANT)
+		args[0] = UUIDPGetDatum(pctl_tenant_required());
+	if (pctl_plan_run(&head_lock[stream], args, NULL, false, 1) != 1)
+	{
+		args[1] = digest_datum(genesis);
+		pctl_plan_run(&head_make, args, NULL, false, 0);
+		if (pctl_plan_run(&head_lock[stream], args, NULL, false, 1) != 1)
+			elog(ERROR, "the audit chain has no head");
+	}
+	head->seq = DatumGetInt64(pctl_spi_value(0, 1, NULL));
+	hash = DatumGetByteaPP(pctl_spi_value(0, 2, NULL));
+	if (VARSIZE_ANY_EXHDR(hash) != PCTL_SHA256_LEN)
+		elog(ERROR, "the head of the audit chain is damaged");
+	memcpy(head->hash, VARDATA_ANY(hash), PCTL_SHA256_LEN);
+	head->loaded = true;
+	head->dirty = false;
+}
+
+/* Remembers the head as it is before this nesting level changes it for the first time. */
+static void
+chain_save(Chain *chain)
+{
+	int level = GetCurrentTransactionNestLevel();
+
+	if (level == 1 || (chain->save_count > 0 && chain->saves[chain->save_count - 1].level >= level))
+		return;
+	if (chain->save_count == chain->save_max)
+	{
+		int max = chain->save_max == 0 ? 8 : chain->save_max * 2;
+		size_t size = max * sizeof(ChainSave);
+
+		chain->saves = chain->saves == NULL ? MemoryContextAlloc(TopTransactionContext, size)
+											: repalloc(chain->saves, size);
+		chain->save_max = max;
+	}
+	chain->saves[chain->save_count++] = (ChainSave){level, chain->head};
+}
+
+static void
+record_insert(PctlAuditStream stream, const AuditRecord *r, const uint8 *digest)
+{
+	Datum args[10];
+	int n = 0;
+
+	if (stream == PCTL_AUDIT_TENANT)
+		args[n++] = UUIDPGetDatum(pctl_tenant_required());
+	args[n++] = Int64GetDatum(r->seq);
+	args[n++] = TimestampTzGetDatum(r->at);
+	args[n++] = CStringGetTextDatum(r->actor);
+	args[n++] = CStringGetTextDatum(r->action);
+	args[n++] = CStringGetTextDatum(r->target);
+	args[n++] = CStringGetTextDatum(r->outcome);
+	args[n++] = CStringGetTextDatum(r->data);
+	args[n++] = digest_datum(r->prev_hash);
+	args[n++] = digest_datum(digest);
+	pctl_plan_run(&event_write[stream], args, NULL, false, 0);
+}
+
+int64
+pctl_audit_append(PctlAuditStream stream, const PctlAuditEvent *event)
+{
+	Chain *chain = &chains[stream];
+	char tenant[PCTL_UUID_TEXT_LEN + 1];
+	uint8 digest[PCTL_SHA256_LEN];
+	PctlTrusted saved;
+	AuditRecord r;
+
+	if (stream == PCTL_AUDIT_TENANT)
+		pctl_uuid_text(pctl_tenant_required(), tenant);
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	chain_save(chain);
+	if (!chain->head.loaded)
+		head_load(stream, &chain->head);
+	r = (AuditRecord){.stream = stream == PCTL_AUDIT_TENANT ? tenant : "provider",
+					  .seq = chain->head.seq + 1,
+					  .at = pctl_now(),
+					  .actor = event->actor ? event->actor : pctl_principal_name(),
+					  .action = event->action,
+					  .target = event->target,
+					  .outcome = event->outcome,
+					  .data = event->data,
+					  .data_len = strlen(event->data),
+					  .prev_hash = chain->head.hash};
+	record_hash(&r, digest);
+	record_insert(stream, &r, digest);
+	chain->head.seq = r.seq;
+	memcpy(chain->head.hash, digest, sizeof(digest));
+	chain->head.dirty = true;
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	return r.seq;
+}
+
+/* Writes the heads that moved, as the last thing before commit. */
+static void
+heads_write(void)
+{
+	PctlTrusted saved;
+
+	if (!chains[PCTL_AUDIT_TENANT].head.dirty && !chains[PCTL_AUDIT_PROVIDER].head.dirty)
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	for (int stream = 0; stream < 2; stream++)
+	{
+		ChainHead *head = &chains[stream].head;
+		Datum args[3];
+		int n = 0;
+
+		if (!head->dirty)
+			continue;
+		if (stream == PCTL_AUDIT_TENANT)
+			args[n++] = UUIDPGetDatum(pctl_tenant_required());
+		args[n++] = Int64GetDatum(head->seq);
+		args[n++] = digest_datum(head->hash);
+		pctl_plan_run(&head_write[stream], args, NULL, false, 0);
+		if (SPI_processed != 1)
+			elog(ERROR, "the head of the audit chain is gone");
+		head->dirty = false;
+	}
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	PopActiveSnapshot();
+}
+
+static void
+chain_xact(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE: heads_write(); break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE: memset(chains, 0, sizeof(chains)); break;
+		default: break;
+	}
+}
+
+/* Abort of a level brings its saved head back; commit hands the save to the level above,
+ * unless that has an older one of its own. */
+static void
+chain_subxact(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	int level = GetCurrentTransactionNestLevel();
+
+	if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB)
+		return;
+	for (int stream = 0; stream < 2; stream++)
+	{
+		Chain *chain = &chains[stream];
+		ChainSave *top;
+
+		if (chain->save_count == 0)
+			continue;
+		top = &chain->saves[chain->save_count - 1];
+		if (top->level != level)
+			continue;
+		if (event == SUBXACT_EVENT_ABORT_SUB)
+			chain->head = top->head;
+		if (event == SUBXACT_EVENT_COMMIT_SUB && level > 2 &&
+			!(chain->save_count > 1 && top[-1].level == level - 1))
+			top->level = level - 1;
+		else
+			chain->save_count--;
+	}
+}
+
+void
+pctl_audit_init(void)
+{
+	RegisterXactCallback(chain_xact, NULL);
+	RegisterSubXactCallback(chain_subxact, NULL);
+}
+
+static Datum
+append_sql(PctlAuditStream stream, FunctionCallInfo fcinfo)
+{
+	PctlAuditEvent event = {.action = text_to_cstring(PG_GETARG_TEXT_PP(0)),
+							.target = text_to_cstring(PG_GETARG_TEXT_PP(1)),
+							.outcome = text_to_cstring(PG_GETARG_TEXT_PP(2)),
+							.data = text_to_cstring(PG_GETARG_TEXT_PP(3))};
+
+	PG_RETURN_INT64(pctl_audit_append(stream, &event));
+}
+
+PCTL_FUNCTION(pctl_audit_append_sql);
+
+Datum
+pctl_audit_append_sql(PG_FUNCTION_ARGS)
+{
+	return append_sql(PCTL_AUDIT_TENANT, fcinfo);
+}
+
+PCTL_FUNCTION(pctl_provider_audit_append_sql);
+
+Datum
+pctl_provider_audit_append_sql(PG_FUNCTION_ARGS)
+{
+	return append_sql(PCTL_AUDIT_PROVIDER, fcinfo);
+}
+
+PCTL_FUNCTION(pctl_audit_hash);
+
+/* probectl_internal.audit_hash(stream, seq, at, actor, action, target, outcome, data, prev_hash) */
+Datum
+pctl_audit_hash(PG_FUNCTION_ARGS)
+{
+	bytea *prev = PG_GETARG_BYTEA_PP(8);
+	uint8 digest[PCTL_SHA256_LEN];
+	AuditRecord r = {.stream = text_to_cstring(PG_GETARG_TEXT_PP(0)),
+					 .seq = PG_GETARG_INT64(1),
+					 .at = PG_GETARG_TIMESTAMPTZ(2),
+					 .actor = text_to_cstring(PG_GETARG_TEXT_PP(3)),
+					 .action = text_to_cstring(PG_GETARG_TEXT_PP(4)),
+					 .target = text_to_cstring(PG_GETARG_TEXT_PP(5)),
+					 .outcome = text_to_cstring(PG_GETARG_TEXT_PP(6)),
+					 .data = text_to_cstring(PG_GETARG_TEXT_PP(7)),
+					 .prev_hash = (const uint8 *) VARDATA_ANY(prev)};
+
+	if (VARSIZE_ANY_EXHDR(prev) != PCTL_SHA256_LEN)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("prev_hash must be %d bytes", PCTL_SHA256_LEN)));
+	r.data_len = strlen(r.data);
+	record_hash(&r, digest);
+	PG_RETURN_DATUM(digest_datum(digest));
+}

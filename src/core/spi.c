@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * spi.c -- plans that outlive the call. The plan cache revalidates them when a table changes, so
+ * they are never dropped; DROP EXTENSION and a new CREATE are ordinary revalidations.
+ */
+#include "core/spi.h"
+
+#include "utils/guc.h"
+
+/* Prepares under a pinned search_path; the plan cache keeps it for every later re-analysis. */
+static SPIPlanPtr
+plan_make(PctlPlan *plan)
+{
+	int nest = NewGUCNestLevel();
+	SPIPlanPtr made;
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, ERROR, false);
+	made = SPI_prepare(plan->sql, plan->nargs, plan->types);
+	AtEOXact_GUC(true, nest);
+	if (made == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", plan->sql, SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(made) != 0)
+		elog(ERROR, "could not keep a plan");
+	return made;
+}
+
+uint64
+pctl_plan_run(PctlPlan *plan, Datum *args, const char *nulls, bool read_only, long limit)
+{
+	int code;
+
+	if (plan->plan == NULL)
+		plan->plan = plan_make(plan);
+	code = SPI_execute_plan(plan->plan, args, nulls, read_only, limit);
+	if (code < 0)
+		elog(ERROR, "could not execute \"%s\": %s", plan->sql, SPI_result_code_string(code));
+	return SPI_processed;
+}
+
+Datum
+pctl_spi_value(uint64 row, int column, bool *isnull)
+{
+	bool null;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &null);
+
+	if (isnull != NULL)
+		*isnull = null;
+	else if (null)
+		elog(ERROR, "unexpected null in column %d", column);
+	return value;
+}

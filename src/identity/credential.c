@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * credential.c -- entering a tenant with a credential.
+ *
+ * Order of things: the text names a tenant; the transaction is bound to it; the look-up runs as the
+ * owner under that tenant's row-level security; only when it finds a live credential of a
+ * live user of an active tenant does the transaction get a principal and go on as probectl_app.
+ * Any miss raises the same error, so that a guess learns nothing, and ends the transaction.
+ */
+#include "identity/credential.h"
+
+#include "catalog/pg_type.h"
+#include "core/clock.h"
+#include "core/errors.h"
+#include "core/export.h"
+#include "core/spi.h"
+#include "core/uuid7.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "tenant/context.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* How often a live session's last use is written down: once a minute is enough to expire by. */
+#define TOUCH_INTERVAL_US (60 * INT64CONST(1000000))
+
+static const struct
+{
+	const char *kind;
+	const char *prefix;
+} credential_kinds[] = {
+	{"session", "pcs_"},
+	{"token", "pct_"},
+	{"signin", "pcl_"},
+	{"join", "pjt_"},
+};
+
+/* HMAC-SHA-256 under a key of its own; prefix included, so that one kind never passes as another. */
+static void
+credential_hash(const char *prefix, const uint8 *secret, uint8 hash[PCTL_SHA256_LEN])
+{
+	uint8 key[PCTL_KEY_LEN];
+	uint8 input[4 + PCTL_CREDENTIAL_SECRET_LEN];
+
+	pctl_key_derive("probectl credential v1", key);
+	memcpy(input, prefix, 4);
+	memcpy(input + 4, secret, PCTL_CREDENTIAL_SECRET_LEN);
+	pctl_hmac_sha256(key, sizeof(key), input, sizeof(input), hash);
+}
+
+bool
+pctl_credential_parse(const char *text, PctlCredential *out)
+{
+	uint8 secret[PCTL_CREDENTIAL_SECRET_LEN];
+
+	for (size_t i = 0; i < lengthof(credential_kinds); i++)
+	{
+		if (strncmp(text, credential_kinds[i].prefix, 4) != 0)
+			continue;
+		if (!pctl_base64url_decode(text + 4, secret, sizeof(secret)))
+			return false;
+		out->kind = credential_kinds[i].kind;
+		memcpy(out->tenant.data, secret, UUID_LEN);
+		credential_hash(credential_kinds[i].prefix, secret, out->hash);
+		return true;
+	}
+	return false;
+}
+
+char *
+pctl_credential_mint(const char *kind, const pg_uuid_t *tenant, uint8 hash[PCTL_SHA256_LEN])
+{
+	uint8 secret[PCTL_CREDENTIAL_SECRET_LEN];
+
+	memcpy(secret, tenant->data, UUID_LEN);
+	pctl_random(secret + UUID_LEN, sizeof(secret) - UUID_LEN);
+	for (size_t i = 0; i < lengthof(credential_kinds); i++)
+		if (strcmp(kind, credential_kinds[i].kind) == 0)
+		{
+			credential_hash(credential_kinds[i].prefix, secret, hash);
+			return psprintf("%s%s", credential_kinds[i].prefix,
+							pctl_base64url(secret, sizeof(secret)));
+		}
+	elog(ERROR, "unknown kind of credential: %s", kind);
+}
+
+static void
+refuse_credential(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
+					errmsg("the credential is unknown, expired or revoked")));
+}
+
+/* Reads the text, binds its tenant. The caller looks it up next. */
+static void
+credential_bind(text *given, PctlCredential *credential, const char *kind, const char *kind2)
+{
+	char *string = text_to_cstring(given);
+
+	if (!pctl_credential_parse(string, credential) ||
+		(strcmp(credential->kind, kind) != 0 &&
+		 (kind2 == NULL || strcmp(credential->kind, kind2) != 0)))
+		refuse_credential();
+	pctl_context_bind_tenant(&credential->tenant);
+}
+
+static bytea *
+hash_bytea(const uint8 hash[PCTL_SHA256_LEN])
+{
+	bytea *value = palloc(VARHDRSZ + PCTL_SHA256_LEN);
+
+	SET_VARSIZE(value, VARHDRSZ + PCTL_SHA256_LEN);
+	memcpy(VARDATA(value), hash, PCTL_SHA256_LEN);
+	return value;
+}
+
+PCTL_FUNCTION(pctl_enter_session);
+
+/* probectl.enter_session(token text) -> void */
+Datum
+pctl_enter_session(PG_FUNCTION_ARGS)
+{
+	static PctlPlan plan = {
+		"SELECT c.credential_id, c.user_id, coalesce(c.used_at, c.created_at),"
+		"       (SELECT coalesce(bit_or(1::bigint << p.bit), 0)"
+		"          FROM probectl.role_binding b"
+		"          JOIN probectl.role r ON r.tenant_id = b.tenant_id AND r.role_id = b.role_id"
+		"          JOIN probectl.permission p ON p.permission = ANY (r.permissions)"
+		"         WHERE b.tenant_id = c.tenant_id AND b.user_id = c.user_id)"
+		"  FROM probectl.credential c"
+		"  JOIN probectl.tenant_user u ON u.tenant_id = c.tenant_id AND u.user_id = c.user_id"
+		"  JOIN probectl.tenant t ON t.tenant_id = c.tenant_id"
+		" WHERE c.tenant_id = $1 AND c.hash = $2 AND c.kind IN ('session', 'token') AND c.revoked_at IS NULL"
+		"   AND c.expires_at > $3 AND u.status = 'active' AND t.status = 'active'",
+		3,
+		{UUIDOID, BYTEAOID, TIMESTAMPTZOID}};
+	static PctlPlan touch = {
+		"UPDATE probectl.credential SET used_at = $3 WHERE tenant_id = $1 AND credential_id = $2",
+		3,
+		{UUIDOID, UUIDOID, TIMESTAMPTZOID}};
+	PctlCredential credential;
+	PctlPrincipal who = {0};
+	PctlTrusted saved;
+	TimestampTz now = pctl_now();
+	TimestampTz used;
+	Datum args[3];
+
+	credential_bind(PG_GETARG_TEXT_PP(0), &credential, "session", "token");
+	who.kind = strcmp(credential.kind, "token") == 0 ? PCTL_PRINCIPAL_TOKEN : PCTL_PRINCIPAL_USER;
+	who.tenant = credential.tenant;
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	args[0] = UUIDPGetDatum(&credential.tenant);
+	args[1] = PointerGetDatum(hash_bytea(credential.hash));
+	args[2] = TimestampTzGetDatum(now);
+	if (pctl_plan_run(&plan, args, NULL, true, 1) != 1)
+		refuse_credential();
+	who.credential = *DatumGetUUIDP(pctl_spi_value(0, 1, NULL));
+	who.id = *DatumGetUUIDP(pctl_spi_value(0, 2, NULL));
+	used = DatumGetTimestampTz(pctl_spi_value(0, 3, NULL));
+	who.permissions = (uint64) DatumGetInt64(pctl_spi_value(0, 4, NULL));
+	if (now - used > TOUCH_INTERVAL_US && !XactReadOnly)
+	{
+		args[1] = UUIDPGetDatum(&who.credential);
+		pctl_plan_run(&touch, args, NULL, false, 0);
+	}
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	pctl_context_bind_principal(&who);
+	PG_RETURN_VOID();
+}
+
+PCTL_FUNCTION(pctl_enter_agent);
+
+/* probectl.enter_agent(tenant uuid, agent uuid, serial text) -> void */
+Datum
+pctl_enter_agent(PG_FUNCTION_ARGS)
+{
+	static PctlPlan plan = {
+		"SELECT t.status, a.revoked_at IS NULL AND c.revoked_at IS NULL AND c.not_after > $4"
+		"  FROM probectl.agent_certificate c"
+		"  JOIN probectl.agent a ON a.tenant_id = c.tenant_id AND a.agent_id = c.agent_id"
+		"  JOIN probectl.tenant t ON t.tenant_id = c.tenant_id"
+		" WHERE c.tenant_id = $1 AND c.serial = $3 AND c.agent_id = $2",
+		4,
+		{UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID}};
+	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_AGENT};
+	PctlTrusted saved;
+	Datum args[4];
+	bool live, active;
+
+	who.tenant = *PG_GETARG_UUID_P(0);
+	who.id = *PG_GETARG_UUID_P(1);
+	pctl_context_bind_tenant(&who.tenant);
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	args[0] = PG_GETARG_DATUM(0);
+	args[1] = PG_GETARG_DATUM(1);
+	args[2] = PG_GETARG_DATUM(2);
+	args[3] = TimestampTzGetDatum(pctl_now());
+	if (pctl_plan_run(&plan, args, NULL, true, 1) != 1)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
+						errmsg("the certificate is unknown, expired or revoked")));
+	active = strcmp(TextDatumGetCString(pctl_spi_value(0, 1, NULL)), "active") == 0;
+	live = DatumGetBool(pctl_spi_value(0, 2, NULL));
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	if (!live)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
+						errmsg("the certificate is unknown, expired or revoked")));
+	if (!active)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN), errmsg("the tenant is not active")));
+	pctl_context_bind_principal(&who);
+	PG_RETURN_VOID();
+}
+
+PCTL_FUNCTION(pctl_enter_tenant);
+
+/* probectl.enter_tenant(tenant uuid) -> void */
+Datum
+pctl_enter_tenant(PG_FUNCTION_ARGS)
+{
+	static PctlPlan plan = {"SELECT status FROM probectl.tenant WHERE tenant_id = $1", 1, {UUIDOID}};
+	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_SYSTEM, .permissions = PG_UINT64_MAX};
+	PctlTrusted saved;
+	Datum args[1];
+
+	who.tenant = *PG_GETARG_UUID_P(0);
+	pctl_context_bind_tenant(&who.tenant);
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	args[0] = PG_GETARG_DATUM(0);
+	if (pctl_plan_run(&plan, args, NULL, true, 1) != 1)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("there is no such tenant")));
+	if (strcmp(TextDatumGetCString(pctl_spi_value(0, 1, NULL)), "deleted") == 0)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN), errmsg("the tenant is deleted")));
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	pctl_context_bind_principal(&who);
+	PG_RETURN_VOID();
+}
+
+PCTL_FUNCTION(pctl_credential_bind);
+
+/* probectl_internal.credential_bind(text, kind text) -> bytea: binds the tenant a one-time
+ * credential names and returns the hash to look up; for security definer functions only. */
+Datum
+pctl_credential_bind(PG_FUNCTION_ARGS)
+{
+	PctlCredential credential;
+
+	credential_bind(PG_GETARG_TEXT_PP(0), &credential, text_to_cstring(PG_GETARG_TEXT_PP(1)), NULL);
+	PG_RETURN_BYTEA_P(hash_bytea(credential.hash));
+}
+
+PCTL_FUNCTION(pctl_credential_mint_sql);
+
+/* probectl_internal.credential_mint(kind text, OUT secret text, OUT hash bytea) */
+Datum
+pctl_credential_mint_sql(PG_FUNCTION_ARGS)
+{
+	char *kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	uint8 hash[PCTL_SHA256_LEN];
+	TupleDesc desc;
+	Datum values[2];
+	bool nulls[2] = {false, false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = CStringGetTextDatum(pctl_credential_mint(kind, pctl_tenant_required(), hash));
+	values[1] = PointerGetDatum(hash_bytea(hash));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+PCTL_FUNCTION(pctl_session_id);
+
+/* probectl_internal.credential_id() -> uuid of the session or token that was entered with */
+Datum
+pctl_session_id(PG_FUNCTION_ARGS)
+{
+	const PctlPrincipal *who = pctl_principal();
+	pg_uuid_t *uuid;
+
+	if (who == NULL ||
+		(who->kind != PCTL_PRINCIPAL_USER && who->kind != PCTL_PRINCIPAL_TOKEN))
+		PG_RETURN_NULL();
+	uuid = palloc(sizeof(*uuid));
+	*uuid = who->credential;
+	PG_RETURN_UUID_P(uuid);
+}
+
+PCTL_FUNCTION(pctl_tenant_bind);
+
+/* probectl_internal.tenant_bind(tenant uuid): binds as a system principal, the role stays. */
+Datum
+pctl_tenant_bind(PG_FUNCTION_ARGS)
+{
+	pctl_context_bind_tenant(PG_GETARG_UUID_P(0));
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * latest.c -- the derive worker's pass: newest run of each test on each agent.
+ *
+ * Work comes from the ledger: batches whose transaction id lies in [cursor, snapshot xmin) are
+ * committed and no older one can still appear. Their rows are read by block range from the leaf,
+ * folded in memory, and written once a key; each tenant in a transaction of its own, bound to
+ * it. The cursor moves last. Killed in between, the pass is done again, and that changes nothing:
+ * a run replaces only an older one, and a sparkline takes only points newer than its last.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/async.h"
+#include "core/clock.h"
+#include "core/guc.h"
+#include "core/limits.h"
+#include "core/spi.h"
+#include "core/uuid7.h"
+#include "core/worker.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "pgstat.h"
+#include "tenant/context.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define PARTS_MAX 2000 /* ledger rows worked in by one pass */
+#define IDLE_MS	  10000
+
+/* Columns of probectl.result that are looked at here, from 1. */
+enum
+{
+	ATT_TENANT_ID = 1,
+	ATT_TEST_ID = 2,
+	ATT_AGENT_ID = 3,
+	ATT_STARTED_AT = 4,
+	ATT_SUCCESS = 12,
+	ATT_LATENCY_MS = 16
+};
+
+/* Columns of result handed on to result_latest, in the order of its upsert after the tenant. */
+static const int latest_columns[] = {2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 16, 17, 18, 19};
+
+typedef struct LedgerPart
+{
+	pg_uuid_t tenant;
+	Oid leaf;
+	BlockNumber block_first, block_last;
+	TransactionId xid;
+} LedgerPart;
+
+typedef struct Window
+{
+	int64 from, to; /* transaction ids: [from, to) is worked in by this pass */
+	LedgerPart *parts;
+	int count;
+	bool more; /* the ledger holds committed rows past `to`, or rows not yet safe to read */
+} Window;
+
+typedef struct LatestKey
+{
+	pg_uuid_t test, agent;
+} LatestKey;
+
+typedef struct SparkPoint
+{
+	TimestampTz at;
+	double latency;
+	bool has_latency, ok;
+} SparkPoint;
+
+typedef struct Latest
+{
+	LatestKey key;
+	HeapTuple newest;
+	TimestampTz newest_at;
+	SparkPoint points[PCTL_SPARK_POINTS]; /* the newest seen, ascending */
+	int point_count;
+} Latest;
+
+static PctlPlan cursor_read = {
+	"SELECT next_xid FROM probectl_internal.worker_cursor WHERE name = 'derive'", 0, {0}};
+static PctlPlan cursor_write = {
+	"INSERT INTO probectl_internal.worker_cursor (name, next_xid, updated_at) VALUES ('derive', $1, $2)"
+	" ON CONFLICT (name) DO UPDATE SET next_xid = $1, updated_at = $2",
+	2,
+	{INT8OID, TIMESTAMPTZOID}};
+static PctlPlan window_read = {
+	"SELECT tenant_id, leaf, block_first, block_last, xid FROM probectl.ledger"
+	" WHERE xid >= $1 AND stored > 0 ORDER BY xid LIMIT $2",
+	2,
+	{INT8OID, INT8OID}};
+static PctlPlan latest_write = {
+	"INSERT INTO probectl.result_latest AS l"
+	" (tenant_id, test_id, agent_id, started_at, received_at, result_id, type, target, port, success, error_type, error,"
+	"  duration_us, latency_ms, loss_ratio, metrics, attributes, spark)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+	" ON CONFLICT (tenant_id, test_id, agent_id) DO UPDATE SET"
+	"  started_at = excluded.started_at, received_at = excluded.received_at, result_id = excluded.result_id,"
+	"  type = excluded.type, target = excluded.target, port = excluded.port, success = excluded.success,"
+	"  error_type = excluded.error_type, error = excluded.error, duration_us = excluded.duration_us,"
+	"  latency_ms = excluded.latency_ms, loss_ratio = excluded.loss_ratio, metrics = excluded.metrics,"
+	"  attributes = excluded.attributes,"
+	"  spark = probectl_internal.spark_append(l.spark, excluded.spark, $19, l.started_at)"
+	" WHERE excluded.started_at > l.started_at",
+	19,
+	{UUIDOID, UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, TEXTOID, TEXTOID, INT4OID, BOOLOID,
+	 TEXTOID, TEXTOID, INT8OID, FLOAT8OID, FLOAT8OID, JSONBOID, JSONBOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}};
+
+static int
+part_compare(const void *a, const void *b)
+{
+	const LedgerPart *x = a, *y = b;
+	int tenant = memcmp(&x->tenant, &y->tenant, UUID_LEN);
+
+	if (tenant != 0)
+		return tenant;
+	if (x->leaf != y->leaf)
+		return x->leaf < y->leaf ? -1 : 1;
+	return x->block_first < y->block_first ? -1 : x->block_first > y->block_first;
+}
+
+/* Takes the rows of the last answer that are safe, in the given context. */
+static void
+window_fill(Window *window, int64 xmin, MemoryContext context)
+{
+	uint64 rows = SPI_processed;
+	int64 last = 0;
+
+	window->to = xmin;
+	if (rows > PARTS_MAX)
+	{
+		/* Never split a transaction between two passes. */
+		window->to = Min(xmin, DatumGetInt64(pctl_spi_value(rows - 1, 5, NULL)));
+		window->more = true;
+	}
+	window->parts = MemoryContextAlloc(context, Max(rows, 1) * sizeof(LedgerPart));
+	for (uint64 i = 0; i < rows; i++)
+	{
+		LedgerPart *part = &window->parts[window->count];
+
+		last = DatumGetInt64(pctl_spi_value(i, 5, NULL));
+		if (last >= window->to)
+		{
+			window->more = true;
+			break;
+		}
+		part->tenant = *DatumGetUUIDP(pctl_spi_value(i, 1, NULL));
+		part->leaf = DatumGetObjectId(pctl_spi_value(i, 2, NULL));
+		part->block_first = (BlockNumber) DatumGetInt64(pctl_spi_value(i, 3, NULL));
+		part->block_last = (BlockNumber) DatumGetInt64(pctl_spi_value(i, 4, NULL));
+		part->xid = (TransactionId) last;
+		window->count++;
+	}
+	qsort(window->parts, window->count, sizeof(LedgerPart), part_compare);
+}
+
+/* Reads what is new in the ledger, as probectl_worker: the policy for it shows it every tenant's
+ * rows, which hold counts and block numbers only. */
+static void
+window_open(Window *window, MemoryContext context)
+{
+	Snapshot snapshot;
+	FullTransactionId next;
+	TransactionId xmin;
+	int64 safe;
+	Datum args[2];
+
+	StartTransactionCommand();
+	snapshot = GetTransactionSnapshot();
+	PushActiveSnapshot(snapshot);
+	next = ReadNextFullTransactionId();
+	xmin = snapshot->xmin;
+	safe = (int64) (U64FromFullTransactionId(next) -
+					(uint32) (XidFromFullTransactionId(next) - xmin));
+	SPI_connect();
+	window->from = pctl_plan_run(&cursor_read, NULL, NULL, true, 1) == 1
+					   ? DatumGetInt64(pctl_spi_value(0, 1, NULL))
+					   : 0;
+	args[0] = Int64GetDatum(window->from);
+	args[1] = Int64GetDatum(PARTS_MAX + 1);
+	pctl_plan_run(&window_read, args, NULL, true, 0);
+	window_fill(window, safe, context);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+static void
+window_close(const Window *window)
+{
+	Datum args[2] = {Int64GetDatum(window->to), TimestampTzGetDatum(pctl_now())};
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	pctl_plan_run(&cursor_write, args, NULL, false, 0);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* Keeps the newest points in ascending order; runs of one test arrive nearly sorted. */
+static void
+spark_add(Latest *latest, SparkPoint point)
+{
+	int i;
+
+	if (latest->point_count == PCTL_SPARK_POINTS)
+	{
+		if (point.at <= latest->points[0].at)
+			return;
+		memmove(latest->points, latest->points + 1, (PCTL_SPARK_POINTS - 1) * sizeof(SparkPoint));
+		latest->point_count--;
+	}
+	for (i = latest->point_count; i > 0 && latest->points[i - 1].at > point.at; i--)
+		latest->points[i] = latest->points[i - 1];
+	latest->points[i] = point;
+	latest->point_count++;
+}
+
+static void
+result_fold(HTAB *table, TupleTableSlot *slot)
+{
+	LatestKey key;
+	Latest *latest;
+	bool found, null;
+	TimestampTz at;
+	SparkPoint point;
+	Datum value;
+
+	key.test = *DatumGetUUIDP(slot_getattr(slot, ATT_TEST_ID, &null));
+	key.agent = *DatumGetUUIDP(slot_getattr(slot, ATT_AGENT_ID, &null));
+	at = DatumGetTimestampTz(slot_getattr(slot, ATT_STARTED_AT, &null));
+	latest = hash_search(table, &key, HASH_ENTER, &found);
+	if (!found)
+	{
+		latest->newest = NULL;
+		latest->newest_at = DT_NOBEGIN;
+		latest->point_count = 0;
+	}
+	if (at > latest->newest_at)
+	{
+		if (latest->newest != NULL)
+			heap_freetuple(latest->newest);
+		latest->newest = ExecCopySlotHeapTuple(slot);
+		latest->newest_at = at;
+	}
+	point.at = at;
+	point.ok = DatumGetBool(slot_getattr(slot, ATT_SUCCESS, &null));
+	value = slot_getattr(slot, ATT_LATENCY_MS, &null);
+	point.has_latency = !null;
+	point.latency = null ? 0 : DatumGetFloat8(value);
+	spark_add(latest, point);
+}
+
+/* Rows of one transaction in a block range. The relation may have been dropped by retention. */
+static void
+part_fold(HTAB *table, const LedgerPart *part)
+{
+	Relation rel = try_relation_open(part->leaf, AccessShareLock);
+	TupleTableSlot *slot;
+	TableScanDesc scan;
+	ItemPointerData first, last;
+
+	if (rel == NULL)
+		return;
+	ItemPointerSet(&first, part->block_first, FirstOffsetNumber);
+	ItemPointerSet(&last, part->block_last, MaxOffsetNumber);
+	slot = table_slot_create(rel, NULL);
+	scan = table_beginscan_tidrange(rel, GetActiveSnapshot(), &first, &last);
+	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
+	{
+		bool null;
+		Datum xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &null);
+
+		if (DatumGetTransactionId(xmin) == part->xid &&
+			memcmp(DatumGetUUIDP(slot_getattr(slot, ATT_TENANT_ID, &null)), &part->tenant, UUID_LEN) == 0)
+			result_fold(table, slot);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	relation_close(rel, AccessShareLock);
+}
+
+static char *
+spark_json(const SparkPoint *point)
+{
+	int64 unix_ms = point->at / 1000 +
+					(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
+
+	if (!point->has_latency)
+		return psprintf("{\"t\":" INT64_FORMAT ",\"latency_ms\":null,\"ok\":%s}", unix_ms,
+						point->ok ? "true" : "false");
+	return psprintf("{\"t\":" INT64_FORMAT ",\"latency_ms\":%.3f,\"ok\":%s}", unix_ms, point->latency,
+					point->ok ? "true" : "false");
+}
+
+static void
+latest_upsert(const pg_uuid_t *tenant, const Latest *latest, TupleDesc desc)
+{
+	Datum args[19], text[PCTL_SPARK_POINTS], at[PCTL_SPARK_POINTS];
+	char nulls[20] = "                   ";
+	bool null;
+
+	args[0] = UUIDPGetDatum(tenant);
+	for (size_t i = 0; i < lengthof(latest_columns); i++)
+	{
+		args[i + 1] = heap_getattr(latest->newest, latest_columns[i], desc, &null);
+		if (null)
+			nulls[i + 1] = 'n';
+	}
+	for (int i = 0; i < latest->point_count; i++)
+	{
+		text[i] = CStringGetTextDatum(spark_json(&latest->points[i]));
+		at[i] = TimestampTzGetDatum(latest->points[i].at);
+	}
+	args[17] = PointerGetDatum(construct_array(text, latest->point_count, TEXTOID, -1, false, TYPALIGN_INT));
+	args[18] = PointerGetDatum(construct_array(at, latest->point_count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
+	pctl_plan_run(&latest_write, args, nulls, false, 0);
+}
+
+static HTAB *
+latest_table(MemoryContext context)
+{
+	HASHCTL ctl = {.keysize = sizeof(LatestKey), .entrysize = sizeof(Latest), .hcxt = context};
+
+	return hash_create("probectl newest results", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* Folds and writes the parts of one tenant, in a transaction bound to it. */
+static void
+tenant_derive(const LedgerPart *parts, int count)
+{
+	char payload[PCTL_UUID_TEXT_LEN + sizeof(" result")];
+	Relation result;
+	HASH_SEQ_STATUS status;
+	PctlTrusted saved;
+	Latest *latest;
+	HTAB *table;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	table = latest_table(CurrentMemoryContext);
+	for (int i = 0; i < count; i++)
+		part_fold(table, &parts[i]);
+	pctl_context_bind_tenant(&parts[0].tenant);
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	result = count > 0 ? try_relation_open(parts[0].leaf, AccessShareLock) : NULL;
+	if (result != NULL)
+	{
+		hash_seq_init(&status, table);
+		while ((latest = hash_seq_search(&status)) != NULL)
+			latest_upsert(&parts[0].tenant, latest, RelationGetDescr(result));
+		relation_close(result, AccessShareLock);
+	}
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	pctl_uuid_text(&parts[0].tenant, payload);
+	strlcat(payload, " result", sizeof(payload));
+	Async_Notify("probectl_event", payload);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* One pass of the derive worker. */
+long
+pctl_derive_pass(void)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "probectl derive pass",
+												  ALLOCSET_DEFAULT_SIZES);
+	Window window = {0};
+	int done = 0;
+
+	pgstat_report_activity(STATE_RUNNING, "working in the ledger");
+	/* What is derived can be derived again: no need to wait for the disk. */
+	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
+	window_open(&window, context);
+	while (done < window.count)
+	{
+		int next = done + 1;
+
+		while (next < window.count &&
+			   memcmp(&window.parts[next].tenant, &window.parts[done].tenant, UUID_LEN) == 0)
+			next++;
+		CHECK_FOR_INTERRUPTS();
+		tenant_derive(&window.parts[done], next - done);
+		done = next;
+	}
+	if (window.count > 0)
+		window_close(&window);
+	MemoryContextDelete(context);
+	if (window.count == 0 && !window.more)
+		return IDLE_MS;
+	return pctl_derive_interval;
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * ingest.c -- exactly once from a producer's batch to committed rows.
+ *
+ * The row of probectl.stream_position is the lock and the memory of a stream: it is read FOR UPDATE,
+ * numbers at or below its mark are trimmed as duplicates, and the new mark commits with the
+ * rows. A batch that arrives twice, on two connections at once, or after a crash anywhere
+ * stores each record once. A bad record becomes a dead letter and counts as handled: the mark
+ * passes it, so it never blocks what follows.
+ *
+ * Locks: stream_position row (exclusive, to commit), RowExclusive on result, ledger, dead_letter.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "core/clock.h"
+#include "core/errors.h"
+#include "core/export.h"
+#include "core/limits.h"
+#include "core/spi.h"
+#include "core/worker.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "result/decode.h"
+#include "result/store.h"
+#include "stream/batch.h"
+#include "tenant/context.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+typedef struct Ingest
+{
+	const char *plane;
+	const PctlPrincipal *who;
+	Batch batch;
+	TimestampTz received_at;
+	int64 committed; /* mark before this batch */
+	int32 stored, duplicate, dead_lettered, dropped_attributes, clamped;
+} Ingest;
+
+static PctlPlan position_lock = {
+	"SELECT epoch, committed_seq FROM probectl.stream_position"
+	" WHERE tenant_id = $1 AND agent_id = $2 AND plane = $3 FOR UPDATE",
+	3,
+	{UUIDOID, UUIDOID, TEXTOID}};
+static PctlPlan position_make = {
+	"INSERT INTO probectl.stream_position (tenant_id, agent_id, plane, epoch, committed_seq, updated_at)"
+	" VALUES ($1, $2, $3, 0, 0, $4) ON CONFLICT DO NOTHING",
+	4,
+	{UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID}};
+static PctlPlan position_write = {
+	"UPDATE probectl.stream_position SET epoch = $5, committed_seq = $6, updated_at = $4"
+	" WHERE tenant_id = $1 AND agent_id = $2 AND plane = $3",
+	6,
+	{UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID}};
+static PctlPlan dead_letter_write = {
+	"INSERT INTO probectl.dead_letter (tenant_id, agent_id, plane, epoch, seq, reason, record, record_bytes, received_at)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+	9,
+	{UUIDOID, UUIDOID, TEXTOID, INT8OID, INT8OID, TEXTOID, BYTEAOID, INT4OID, TIMESTAMPTZOID}};
+static PctlPlan ledger_write = {
+	"INSERT INTO probectl.ledger (tenant_id, received_at, xid, agent_id, plane, epoch, first_seq, count, stored, duplicate,"
+	"                             dead_lettered, dropped_attributes, clamped, leaf, block_first, block_last, started_min, started_max)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+	18,
+	{UUIDOID, TIMESTAMPTZOID, INT8OID, UUIDOID, TEXTOID, INT8OID, INT8OID, INT4OID, INT4OID, INT4OID,
+	 INT4OID, INT4OID, INT4OID, OIDOID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
+
+/* Locks the stream and learns its mark; a new epoch starts from nothing. */
+static void
+position_open(Ingest *in)
+{
+	Datum args[4] = {UUIDPGetDatum(&in->who->tenant), UUIDPGetDatum(&in->who->id),
+					 CStringGetTextDatum(in->plane), TimestampTzGetDatum(in->received_at)};
+	int64 epoch;
+
+	if (pctl_plan_run(&position_lock, args, NULL, false, 1) != 1)
+	{
+		pctl_plan_run(&position_make, args, NULL, false, 0);
+		if (pctl_plan_run(&position_lock, args, NULL, false, 1) != 1)
+			elog(ERROR, "the stream has no position");
+	}
+	epoch = DatumGetInt64(pctl_spi_value(0, 1, NULL));
+	in->committed = DatumGetInt64(pctl_spi_value(0, 2, NULL));
+	if ((int64) in->batch.epoch < epoch)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_CONFLICT),
+						errmsg("the batch is of an epoch before the one that is committed"),
+						errhint("Register again and take an epoch above stream_epoch.")));
+	if ((int64) in->batch.epoch > epoch)
+		in->committed = 0;
+}
+
+static void
+position_close(const Ingest *in, int64 committed)
+{
+	Datum args[6] = {UUIDPGetDatum(&in->who->tenant),  UUIDPGetDatum(&in->who->id),
+					 CStringGetTextDatum(in->plane),   TimestampTzGetDatum(in->received_at),
+					 Int64GetDatum(in->batch.epoch), Int64GetDatum(committed)};
+
+	pctl_plan_run(&position_write, args, NULL, false, 0);
+}
+
+static void
+dead_letter(Ingest *in, int64 seq, PbSlice record, const char *reason)
+{
+	size_t kept = Min(record.len, PCTL_DEAD_LETTER_BYTES);
+	bytea *bytes = palloc(VARHDRSZ + kept);
+	Datum args[9];
+
+	SET_VARSIZE(bytes, VARHDRSZ + kept);
+	memcpy(VARDATA(bytes), record.data, kept);
+	args[0] = UUIDPGetDatum(&in->who->tenant);
+	args[1] = UUIDPGetDatum(&in->who->id);
+	args[2] = CStringGetTextDatum(in->plane);
+	args[3] = Int64GetDatum(in->batch.epoch);
+	args[4] = Int64GetDatum(seq);
+	args[5] = CStringGetTextDatum(reason);
+	args[6] = PointerGetDatum(bytes);
+	args[7] = Int32GetDatum((int32) record.len);
+	args[8] = TimestampTzGetDatum(in->received_at);
+	pctl_plan_run(&dead_letter_write, args, NULL, false, 0);
+	in->dead_lettered++;
+}
+
+/* Decodes and stores what is past the mark. Returns the parts written. */
+static List *
+records_store(Ingest *in)
+{
+	static ResultRecord decoded; /* 8 kB that is overwritten by every record */
+	ResultStore *store = result_store_begin(&in->who->tenant, &in->who->id, in->received_at);
+	int64 seq = (int64) in->batch.first_seq;
+	PbSlice record;
+
+	for (; batch_next(&in->batch, &record); seq++)
+	{
+		const char *reason;
+
+		if (seq <= in->committed)
+		{
+			in->duplicate++;
+			continue;
+		}
+		reason = result_decode(&decoded, record);
+		if (reason == NULL)
+			reason = result_store_add(store, &decoded);
+		if (reason != NULL)
+		{
+			dead_letter(in, seq, record, reason);
+			continue;
+		}
+		in->dropped_attributes += (int32) decoded.identity_attributes;
+		in->stored++;
+	}
+	return result_store_end(store, &in->clamped);
+}
+
+/* One row for each leaf; the batch's counts stand in the first. A batch that stored nothing but
+ * had dead letters still gets its row: what was received is never invisible. */
+static void
+ledger_row(const Ingest *in, const ResultStorePart *part, bool first)
+{
+	char nulls[19] = "                  ";
+	Datum args[18] = {UUIDPGetDatum(&in->who->tenant),
+					  TimestampTzGetDatum(in->received_at),
+					  Int64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId())),
+					  UUIDPGetDatum(&in->who->id),
+					  CStringGetTextDatum(in->plane),
+					  Int64GetDatum(in->batch.epoch),
+					  Int64GetDatum(in->batch.first_seq),
+					  Int32GetDatum(first ? (int32) in->batch.count : 0),
+					  Int32GetDatum(part ? part->count : 0),
+					  Int32GetDatum(first ? in->duplicate : 0),
+					  Int32GetDatum(first ? in->dead_lettered : 0),
+					  Int32GetDatum(first ? in->dropped_attributes : 0),
+					  Int32GetDatum(first ? in->clamped : 0),
+					  ObjectIdGetDatum(part ? part->leaf : InvalidOid),
+					  Int64GetDatum(part ? (int64) part->block_first : 0),
+					  Int64GetDatum(part ? (int64) part->block_last : -1),
+					  TimestampTzGetDatum(part ? part->started_min : 0),
+					  TimestampTzGetDatum(part ? part->started_max : 0)};
+
+	if (part == NULL)
+		nulls[16] = nulls[17] = 'n';
+	pctl_plan_run(&ledger_write, args, nulls, false, 0);
+}
+
+static void
+ledger_rows(const Ingest *in, List *parts)
+{
+	ListCell *cell;
+
+	if (parts == NIL)
+		ledger_row(in, NULL, true);
+	foreach (cell, parts)
+		ledger_row(in, lfirst(cell), foreach_current_index(cell) == 0);
+}
+
+static Datum
+ingest_answer(FunctionCallInfo fcinfo, const Ingest *in, int64 committed)
+{
+	TupleDesc desc;
+	Datum values[5] = {Int64GetDatum(in->batch.epoch), Int64GetDatum(committed),
+					   Int32GetDatum(in->stored), Int32GetDatum(in->duplicate),
+					   Int32GetDatum(in->dead_lettered)};
+	bool nulls[5] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+static void
+envelope_read(Ingest *in, bytea *bytes)
+{
+	BatchError error;
+
+	if (VARSIZE_ANY_EXHDR(bytes) > PCTL_BATCH_BYTES_MAX)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("the batch is larger than %d bytes",
+															  PCTL_BATCH_BYTES_MAX)));
+	error = batch_parse(&in->batch, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes),
+						PCTL_BATCH_RECORDS_MAX);
+	if (error != BATCH_OK)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("%s", batch_error_text(error)),
+						errdetail("field: batch")));
+}
+
+PCTL_FUNCTION(pctl_ingest);
+
+/* probectl.ingest(plane text, batch bytea) */
+Datum
+pctl_ingest(PG_FUNCTION_ARGS)
+{
+	bytea *bytes = PG_GETARG_BYTEA_PP(1);
+	Ingest in = {.plane = text_to_cstring(PG_GETARG_TEXT_PP(0)), .who = pctl_principal()};
+	PctlTrusted saved;
+	int64 last;
+
+	if (in.who == NULL || in.who->kind != PCTL_PRINCIPAL_AGENT)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
+						errmsg("only an agent's transaction stores batches"),
+						errhint("Call probectl.enter_agent() first.")));
+	if (strcmp(in.plane, "network") != 0)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("there is no such plane"),
+						errdetail("field: plane")));
+	envelope_read(&in, bytes);
+	in.received_at = pctl_now();
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	position_open(&in);
+	last = (int64) in.batch.first_seq + in.batch.count - 1;
+	if (last <= in.committed)
+	{
+		in.duplicate = (int32) in.batch.count;
+		ledger_rows(&in, NIL);
+	}
+	else
+	{
+		ledger_rows(&in, records_store(&in));
+		position_close(&in, last);
+		pctl_worker_wake_at_commit();
+	}
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	return ingest_answer(fcinfo, &in, Max(last, in.committed));
+}

@@ -1,0 +1,12 @@
+-- stream: written by ingest.c as probectl_owner; the tenant may look at it. The worker's policy shows it the ledger
+-- of every tenant: counts and block numbers, no telemetry.
+ALTER TABLE probectl.stream_position ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE probectl.ledger ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE probectl.dead_letter ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_isolation ON probectl.stream_position USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
+CREATE POLICY tenant_isolation ON probectl.ledger USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
+CREATE POLICY tenant_isolation ON probectl.dead_letter USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
+CREATE POLICY worker_reads ON probectl.ledger FOR SELECT TO probectl_worker USING (true);
+GRANT SELECT ON probectl.stream_position, probectl.ledger, probectl.dead_letter TO probectl_app;
+GRANT SELECT ON probectl.ledger TO probectl_worker;
+GRANT EXECUTE ON FUNCTION probectl.ingest(text, bytea) TO probectl_app;

@@ -1,0 +1,51 @@
+-- stream: what has arrived, from whom, how far. One position a producer and plane, one ledger row a batch.
+CREATE TABLE probectl.stream_position (
+  tenant_id uuid NOT NULL DEFAULT probectl.current_tenant(),
+  agent_id uuid NOT NULL,
+  plane text NOT NULL,
+  epoch bigint NOT NULL CHECK (epoch >= 0),
+  committed_seq bigint NOT NULL CHECK (committed_seq >= 0),
+  updated_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, agent_id, plane),
+  FOREIGN KEY (tenant_id, agent_id) REFERENCES probectl.agent ON DELETE CASCADE
+) WITH (fillfactor = 50);
+COMMENT ON TABLE probectl.stream_position IS 'committed high-water mark of each producer stream: everything up to it is stored';
+
+CREATE TABLE probectl.ledger (
+  tenant_id uuid NOT NULL DEFAULT probectl.current_tenant(),
+  received_at timestamptz NOT NULL,
+  xid bigint NOT NULL,
+  agent_id uuid NOT NULL,
+  plane text NOT NULL,
+  epoch bigint NOT NULL,
+  first_seq bigint NOT NULL,
+  count integer NOT NULL,
+  stored integer NOT NULL,
+  duplicate integer NOT NULL,
+  dead_lettered integer NOT NULL,
+  dropped_attributes integer NOT NULL,
+  clamped integer NOT NULL,
+  leaf oid NOT NULL,
+  block_first bigint NOT NULL,
+  block_last bigint NOT NULL,
+  started_min timestamptz,
+  started_max timestamptz,
+  PRIMARY KEY (tenant_id, received_at, agent_id, plane, epoch, first_seq, leaf)
+) PARTITION BY RANGE (received_at);
+CREATE INDEX ledger_xid ON probectl.ledger (xid);
+COMMENT ON TABLE probectl.ledger IS 'one row a batch and leaf partition: who sent it, what became of its records, and in which blocks they are; workers read it by transaction id';
+
+CREATE TABLE probectl.dead_letter (
+  tenant_id uuid NOT NULL DEFAULT probectl.current_tenant() REFERENCES probectl.tenant ON DELETE CASCADE,
+  dead_letter_id uuid NOT NULL DEFAULT probectl.uuid_v7(),
+  agent_id uuid NOT NULL,
+  plane text NOT NULL,
+  epoch bigint NOT NULL,
+  seq bigint NOT NULL,
+  reason text NOT NULL,
+  record bytea NOT NULL,
+  record_bytes integer NOT NULL,
+  received_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, dead_letter_id)
+);
+COMMENT ON TABLE probectl.dead_letter IS 'records that could not be stored, with the reason; record holds the first 4096 of record_bytes bytes';

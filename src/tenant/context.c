@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * context.c -- the bind-once tenant context.
+ *
+ * Row-level security compares tenant_id with probectl.current_tenant(), which returns the parsed
+ * form of the setting probectl.tenant_id. The setting is transaction-local, so it follows
+ * subtransactions, parallel workers and error recovery by the server's own rules. Its
+ * check hook refuses every value that was not put there by bind_tenant() below.
+ *
+ * A second binding in one transaction is refused by comparing local transaction ids,
+ * not by looking at the setting: rolling back to a savepoint takes the setting away, never the
+ * lock.
+ */
+#include "tenant/context.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "compat.h"
+#include "core/errors.h"
+#include "core/export.h"
+#include "core/guc.h"
+#include "core/uuid7.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+static LocalTransactionId bound_lxid = InvalidLocalTransactionId;
+static bool binding = false;		/* inside bind_tenant: the check hook lets the value pass */
+static bool tenant_set = false;		/* the setting holds a tenant now */
+static pg_uuid_t tenant_current;	/* ... this one */
+static PctlPrincipal principal;		/* kind NONE unless bound */
+static int trusted_depth = 0;
+
+bool
+pctl_context_bound(void)
+{
+	return bound_lxid != InvalidLocalTransactionId && MyProc != NULL && bound_lxid == PCTL_MY_LXID;
+}
+
+const PctlPrincipal *
+pctl_principal(void)
+{
+	if (!tenant_set || !pctl_context_bound() || principal.kind == PCTL_PRINCIPAL_NONE)
+		return NULL;
+	return &principal;
+}
+
+const char *
+pctl_principal_kind_name(PctlPrincipalKind kind)
+{
+	static const char *const names[] = {"none", "system", "user", "token", "agent"};
+
+	return names[kind];
+}
+
+char *
+pctl_principal_name(void)
+{
+	const PctlPrincipal *who = pctl_principal();
+	char text[PCTL_UUID_TEXT_LEN + 1];
+
+	if (who == NULL || who->kind == PCTL_PRINCIPAL_SYSTEM)
+		return psprintf("system:%s", GetUserNameFromId(GetSessionUserId(), false));
+	pctl_uuid_text(&who->id, text);
+	return psprintf("%s:%s", pctl_principal_kind_name(who->kind), text);
+}
+
+const pg_uuid_t *
+pctl_tenant_required(void)
+{
+	if (!tenant_set)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
+						errmsg("this transaction is bound to no tenant")));
+	return &tenant_current;
+}
+
+/* Parses the value; refuses any that does not come from the binding itself. */
+bool
+pctl_tenant_setting_check(char **newval, void **extra, GucSource source)
+{
+	pg_uuid_t *uuid;
+	unsigned int byte;
+	const char *p = *newval;
+
+	if (p == NULL || p[0] == '\0')
+		return true;
+	if (!binding && !InitializingParallelWorker)
+	{
+		GUC_check_errcode(ERRCODE_INSUFFICIENT_PRIVILEGE);
+		GUC_check_errmsg("the tenant of a transaction cannot be set");
+		GUC_check_errhint("Use probectl.enter_tenant(), enter_session() or enter_agent().");
+		return false;
+	}
+	uuid = malloc(sizeof(*uuid));
+	if (uuid == NULL)
+		return false;
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		while (*p == '-')
+			p++;
+		if (sscanf(p, "%2x", &byte) != 1)
+		{
+			free(uuid);
+			return false;
+		}
+		uuid->data[i] = (unsigned char) byte;
+		p += 2;
+	}
+	*extra = uuid;
+	return true;
+}
+
+void
+pctl_tenant_setting_assign(const char *newval, void *extra)
+{
+	tenant_set = extra != NULL;
+	if (tenant_set)
+		memcpy(&tenant_current, extra, sizeof(tenant_current));
+}
+
+/* Takes the transaction for one tenant; from here on nothing but the end of it lets go. */
+void
+pctl_context_bind_tenant(const pg_uuid_t *tenant)
+{
+	char text[PCTL_UUID_TEXT_LEN + 1];
+
+	if (pctl_context_bound())
+		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN),
+						errmsg("this transaction is already bound to a tenant"),
+						errhint("Commit or roll back first.")));
+	if (IsInParallelMode())
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+						errmsg("cannot bind a tenant during a parallel operation")));
+	bound_lxid = PCTL_MY_LXID;
+	memset(&principal, 0, sizeof(principal));
+	pctl_uuid_text(tenant, text);
+	binding = true;
+	PG_TRY();
+	{
+		(void) set_config_option("probectl.tenant_id", text, PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, ERROR, false);
+	}
+	PG_FINALLY();
+	{
+		binding = false;
+	}
+	PG_END_TRY();
+}
+
+/* Completes the binding: the principal, and the role under which the caller goes on. */
+void
+pctl_context_bind_principal(const PctlPrincipal *who)
+{
+	Assert(pctl_context_bound() && trusted_depth == 0);
+	principal = *who;
+	(void) set_config_option("role", "probectl_app", superuser() ? PGC_SUSET : PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, ERROR, false);
+}
+
+/* Looked up each time: roles may be dropped and made again with another oid. */
+void
+pctl_trusted_begin(PctlTrusted *saved)
+{
+	GetUserIdAndSecContext(&saved->user, &saved->sec);
+	SetUserIdAndSecContext(get_role_oid("probectl_owner", false),
+						   saved->sec | SECURITY_LOCAL_USERID_CHANGE);
+	trusted_depth++;
+}
+
+void
+pctl_trusted_end(const PctlTrusted *saved)
+{
+	trusted_depth--;
+	SetUserIdAndSecContext(saved->user, saved->sec);
+}
+
+bool
+pctl_trusted(void)
+{
+	return trusted_depth > 0;
+}
+
+/* At the end of the transaction nobody is anybody. The setting reverts by itself. */
+static void
+context_xact_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			bound_lxid = InvalidLocalTransactionId;
+			memset(&principal, 0, sizeof(principal));
+			trusted_depth = 0;
+			break;
+		default:
+			break;
+	}
+}
+
+/* An error inside trusted code unwinds past its end; the server restores the user itself. */
+static void
+context_subxact_end(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		trusted_depth = 0;
+}
+
+void
+pctl_context_init(void)
+{
+	RegisterXactCallback(context_xact_end, NULL);
+	RegisterSubXactCallback(context_subxact_end, NULL);
+}
+
+PCTL_FUNCTION(pctl_current_tenant);
+
+/* probectl.current_tenant() -> uuid: NULL outside a tenant context. */
+Datum
+pctl_current_tenant(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t *uuid;
+
+	if (!tenant_set)
+		PG_RETURN_NULL();
+	uuid = palloc(sizeof(*uuid));
+	*uuid = tenant_current;
+	PG_RETURN_UUID_P(uuid);
+}
+
+PCTL_FUNCTION(pctl_current_principal);
+
+/* probectl.current_principal() -> text: kind:id, NULL outside a tenant context. */
+Datum
+pctl_current_principal(PG_FUNCTION_ARGS)
+{
+	if (pctl_principal() == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(pctl_principal_name()));
+}
+
+PCTL_FUNCTION(pctl_principal_id);
+
+/* probectl_internal.principal_id() -> uuid of the user or agent; NULL for system. */
+Datum
+pctl_principal_id(PG_FUNCTION_ARGS)
+{
+	const PctlPrincipal *who = pctl_principal();
+	pg_uuid_t *uuid;
+
+	if (who == NULL || who->kind == PCTL_PRINCIPAL_SYSTEM)
+		PG_RETURN_NULL();
+	uuid = palloc(sizeof(*uuid));
+	*uuid = who->id;
+	PG_RETURN_UUID_P(uuid);
+}
+
+PCTL_FUNCTION(pctl_principal_has);
+
+/* probectl_internal.principal_has(bit int) -> bool: the permission's bit is in the principal's set. */
+Datum
+pctl_principal_has(PG_FUNCTION_ARGS)
+{
+	const PctlPrincipal *who = pctl_principal();
+	int32 bit = PG_GETARG_INT32(0);
+
+	PG_RETURN_BOOL(who != NULL && bit >= 0 && bit < 64 && (who->permissions >> bit & 1) != 0);
+}
