@@ -208,7 +208,7 @@ lint_server()
 suite_unit()
 {
 	local test
-	part check build-unit-tests make -s unit-tests
+	part check build-unit-tests make -s -j2 -C test unit
 	for test in build/test/unit/test_*; do
 		[ -x "$test" ] && [ ! -d "$test" ] && [ "${test%.*}" = "$test" ] || continue
 		part cmocka "$(basename "$test")" timeout "$PART_SECONDS" "$test"
@@ -218,7 +218,7 @@ suite_unit()
 suite_fuzz()
 {
 	local source name
-	part check build-fuzz-targets make -s fuzz-targets
+	part check build-fuzz-targets make -s -j2 -C test fuzz
 	for source in test/fuzz/fuzz_*.c; do
 		name=$(basename "$source" .c)
 		part check "$name" fuzz_one "$name"
