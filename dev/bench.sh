@@ -1,0 +1,69 @@
+#!/bin/bash
+# SPDX-License-Identifier: PostgreSQL
+#
+# make bench: every benchmark of `probectl bench`, each on a private instance of its own,
+# as one table with what was aimed at. The JSON lines are kept in build/bench.jsonl. A
+# benchmark that fails makes this fail; a figure that misses its aim does not, because
+# what limits it is for a person to judge.
+#
+#   dev/bench.sh              all
+#   dev/bench.sh rls agent    some
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly PROGRAM=build/bin/probectl
+readonly LINES=build/bench.jsonl
+failed=0
+
+[ -x "$PROGRAM" ] || { echo "bench: $PROGRAM is missing; run make first" >&2; exit 1; }
+names=("$@")
+if [ ${#names[@]} -eq 0 ]; then
+	# "measure: rls, agent" is made from the program's own table.
+	read -ra names < <("$PROGRAM" help bench | sed -n '1s/.*measure: //p' | tr -d ',')
+fi
+[ ${#names[@]} -gt 0 ] || { echo "bench: the program names no benchmark" >&2; exit 1; }
+
+: >"$LINES"
+for name in "${names[@]}"; do
+	echo "bench: $name ..." >&2
+	"$PROGRAM" bench "$name" >>"$LINES" || { echo "bench: $name failed" >&2; failed=1; }
+done
+
+perl -MJSON::PP -e '
+	# benchmark, figure, aim, whether it is met
+	my @aims = (
+		[ingest => results_per_s => "20000 (aim 60000)", sub { $_[0] >= 20000 }],
+		[ingest => p95_ack_ms => "< 200", sub { $_[0] < 200 }],
+		[ingest => lost => "0", sub { $_[0] == 0 }],
+		[ingest => duplicated => "0", sub { $_[0] == 0 }],
+		[rls => ratio_aggregate => "<= 1.05", sub { $_[0] <= 1.05 }],
+		[rls => ratio_indexed => "<= 1.05", sub { $_[0] <= 1.05 }],
+		[gateway => requests_per_s => "5000 (aim 10000)", sub { $_[0] >= 5000 }],
+		[gateway => p99_ms => "< 10", sub { $_[0] < 10 }],
+		[agent => rss_mb => "<= 6", sub { $_[0] <= 6 }],
+		[agent => cpu_percent => "<= 0.1", sub { $_[0] <= 0.1 }]);
+	my (%figures, $machine, %seen);
+	while (<>) {
+		next unless /^\{/;
+		my $line = decode_json($_);
+		$machine = delete $line->{machine};
+		$figures{delete $line->{bench}} = $line;
+	}
+	printf "%-10s %-18s %14s   %-20s %s\n", qw(benchmark figure measured wanted), "";
+	for my $aim (@aims) {
+		my ($name, $figure, $want, $met) = @$aim;
+		my $value = $figures{$name}{$figure};
+		next unless defined $value;
+		$seen{"$name $figure"} = 1;
+		printf "%-10s %-18s %14.6g   %-20s %s\n", $name, $figure, $value, $want, $met->($value) ? "" : "missed";
+	}
+	for my $name (sort keys %figures) {
+		for my $figure (sort keys %{$figures{$name}}) {
+			my $value = $figures{$name}{$figure};
+			next if ref $value || $seen{"$name $figure"} || $value !~ /^-?[0-9.]+(e[-+]?[0-9]+)?$/;
+			printf "%-10s %-18s %14.6g\n", $name, $figure, $value;
+		}
+	}
+	printf "machine: %s\n", join ", ", map { "$_ $machine->{$_}" } sort keys %$machine if ref $machine;' "$LINES"
+exit $failed
