@@ -38,6 +38,10 @@ END
 $$;
 COMMENT ON FUNCTION probectl_internal.audit_row() IS 'trigger: writes a change of a row to the tenant''s chain';
 
+CREATE OR REPLACE FUNCTION probectl_internal.audit_head_current(OUT seq bigint, OUT hash bytea)
+  LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_audit_head_current';
+COMMENT ON FUNCTION probectl_internal.audit_head_current() IS 'head of the bound tenant''s chain as this transaction will leave it; NULL before the first event';
+
 CREATE OR REPLACE FUNCTION probectl.audit_verify(OUT ok boolean, OUT events bigint, OUT first_bad bigint, OUT reason text)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -67,7 +71,7 @@ BEGIN
     expected_seq := expected_seq + 1;
     expected_prev := event.hash;
   END LOOP;
-  SELECT h.seq, h.hash INTO head FROM probectl.audit_head h;
+  SELECT h.seq, h.hash INTO head FROM probectl_internal.audit_head_current() h;
   IF coalesce(head.seq, 0) <> events OR (events > 0 AND head.hash <> expected_prev) THEN
     ok := false;
     first_bad := expected_seq;

@@ -22,6 +22,7 @@
 #include "core/spi.h"
 #include "core/uuid7.h"
 #include "executor/spi.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "tenant/context.h"
@@ -340,6 +341,48 @@ Datum
 pctl_provider_audit_append_sql(PG_FUNCTION_ARGS)
 {
 	return append_sql(PCTL_AUDIT_PROVIDER, fcinfo);
+}
+
+PCTL_FUNCTION(pctl_audit_head_current);
+
+/* probectl_internal.audit_head_current(OUT seq, OUT hash): the row, or what this transaction will make
+ * of it. */
+Datum
+pctl_audit_head_current(PG_FUNCTION_ARGS)
+{
+	static PctlPlan head_read = {
+		"SELECT seq, hash FROM probectl.audit_head WHERE tenant_id = $1", 1, {UUIDOID}};
+	ChainHead head = chains[PCTL_AUDIT_TENANT].head;
+	Datum values[2] = {0};
+	bool nulls[2] = {true, true};
+	TupleDesc desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (!head.loaded)
+	{
+		Datum args[1] = {UUIDPGetDatum(pctl_tenant_required())};
+		PctlTrusted saved;
+
+		pctl_trusted_begin(&saved);
+		SPI_connect();
+		if (pctl_plan_run(&head_read, args, NULL, true, 1) == 1)
+		{
+			head.loaded = true;
+			head.seq = DatumGetInt64(pctl_spi_value(0, 1, NULL));
+			memcpy(head.hash, VARDATA_ANY(DatumGetByteaPP(pctl_spi_value(0, 2, NULL))),
+				   PCTL_SHA256_LEN);
+		}
+		SPI_finish();
+		pctl_trusted_end(&saved);
+	}
+	if (head.loaded)
+	{
+		values[0] = Int64GetDatum(head.seq);
+		values[1] = digest_datum(head.hash);
+		nulls[0] = nulls[1] = false;
+	}
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
 PCTL_FUNCTION(pctl_audit_hash);

@@ -233,8 +233,14 @@ metric_numeric(double value)
 	if (fabs(whole) < 1e15 && fabs(scaled - whole) <= fabs(scaled) * 1e-14)
 	{
 		int64 n = (int64) whole;
+		int decimals = 3;
 
-		return n % 1000 == 0 ? int64_to_numeric(n / 1000) : int64_div_fast_to_numeric(n, 3);
+		while (decimals > 0 && n % 10 == 0)
+		{
+			n /= 10;
+			decimals--;
+		}
+		return decimals == 0 ? int64_to_numeric(n) : int64_div_fast_to_numeric(n, decimals);
 	}
 	return DatumGetNumeric(DirectFunctionCall1(float8_numeric, Float8GetDatum(value)));
 }
