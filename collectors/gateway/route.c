@@ -73,20 +73,20 @@ route_table_add(struct route_table *table, const char *method, const char *patte
 {
 	struct route r = {.stream = stream};
 	const char *p = pattern;
+	bool ok = true;
 
 	r.method = mem_strdup(method);
 	r.pattern = mem_strdup(pattern);
 	r.segments = mem_array(INPUT_SEGMENTS_MAX, sizeof *r.segments);
-	while (*p == '/' && r.count < INPUT_SEGMENTS_MAX)
+	while (ok && *p == '/' && r.count < INPUT_SEGMENTS_MAX)
 	{
 		size_t len = strcspn(++p, "/");
 
-		if (!segment_parse(&r.segments[r.count], p, len))
-			break;
-		r.count++;
+		ok = segment_parse(&r.segments[r.count], p, len);
+		r.count += ok;
 		p += len;
 	}
-	if (r.count == 0 || *p != '\0')
+	if (!ok || r.count == 0 || *p != '\0')
 	{
 		snprintf(err, errlen, "route pattern \"%s\" is not /segments and /{names}", pattern);
 		route_clear(&r);

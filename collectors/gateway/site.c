@@ -312,8 +312,8 @@ site_find(const struct site *site, const struct input_path *path)
 	{
 		const struct http_slice *seg = &path->segments[i];
 
-		if (memchr(seg->ptr, '/', seg->len) != NULL)
-			return NULL; /* an encoded slash names nothing here */
+		if (memchr(seg->ptr, '/', seg->len) != NULL || (seg->len > 0 && seg->ptr[0] == '.'))
+			return NULL; /* an encoded slash or a hidden name is no page's address */
 		name[n++] = '/';
 		memcpy(name + n, seg->ptr, seg->len);
 		n += seg->len;
