@@ -25,7 +25,7 @@
 #include "cli/super.h"
 #include "cli/util.h"
 
-static const struct bench *const benches[] = {&bench_rls, &bench_agent};
+static const struct bench *const benches[] = {&bench_rls, &bench_agent, &bench_ingest};
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
 
 /* ---- the private instance ---- */
@@ -238,10 +238,11 @@ const struct cli_command cmd_bench = {
     .words = "NAME",
     .min_words = 1,
     .max_words = 1,
-    .summary = "measure: rls, agent",
+    .summary = "measure: rls, agent, ingest",
     .text = "Prints one JSON line with the figures and the machine.\n\n"
             "  probectl bench rls --rows 4000000\n"
-            "  probectl bench agent --seconds 60\n",
+            "  probectl bench agent --seconds 60\n"
+            "  probectl bench ingest --seconds 10\n",
     .options = options,
     .run = bench_run,
 };

@@ -22,13 +22,15 @@ cli_SRCS = \
 	cli/health.c \
 	cli/home.c \
 	cli/latest.c \
+	cli/load.c \
 	cli/proc.c \
 	cli/services.c \
 	cli/bench.c \
 	cli/bench_agent.c \
+	cli/bench_ingest.c \
 	cli/bench_rls.c \
 	cli/step.c \
 	cli/super.c \
 	cli/supervise.c \
 	cli/util.c
-cli_LIBS = -lpq -lcurl -ljansson -lssl -lcrypto -lm
+cli_LIBS = -lpq -lcurl -ljansson -levent -lnghttp2 -lprotobuf-c -lssl -lcrypto -lm
