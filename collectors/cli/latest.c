@@ -62,6 +62,18 @@ number(const json_t *value, const char *format, double factor)
 	return util_fmt(format, json_number_value(value) * factor);
 }
 
+/* "host:port"; a URL has its port already. */
+static const char *
+target_text(const json_t *item)
+{
+	const char *target = json_string_value(json_object_get(item, "target"));
+	json_int_t port = json_integer_value(json_object_get(item, "port"));
+
+	if (!target || port == 0 || strstr(target, "://"))
+		return target;
+	return util_fmt(strchr(target, ':') ? "[%s]:%lld" : "%s:%lld", target, (long long) port);
+}
+
 static void
 row_print(const json_t *item, int64_t now, int columns, const char *eol)
 {
@@ -77,7 +89,7 @@ row_print(const json_t *item, int64_t now, int columns, const char *eol)
 	line = util_fmt("%-7s %-18s %-6s %-34s %12s %8s %7s %s", printable(state, 7),
 	                printable(name, 18),
 	                printable(json_string_value(json_object_get(item, "type")), 6),
-	                printable(json_string_value(json_object_get(item, "target")), 34),
+	                printable(target_text(item), 34),
 	                number(json_object_get(item, "latency_ms"), "%.3f ms", 1.0),
 	                number(json_object_get(item, "loss_ratio"), "%.1f %%", 100.0), age,
 	                error && *error ? printable(error, 24) : "");

@@ -27,7 +27,9 @@ import psycopg2
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("PROBECTL_BIN", TOP / "build" / "bin"))
+# Another finished build than this checkout's.
+BUILD_TOP = pathlib.Path(os.environ.get("PROBECTL_BUILD_TOP", TOP))
+BIN = BUILD_TOP / "build" / "bin"
 PROBECTL = BIN / "probectl"
 UP_SECONDS = 120
 
@@ -56,7 +58,7 @@ def pg_config():
     """pg_config of a private copy of the server's programs with this build's extension in it, so that
     what is installed in the system does not matter; removed at the end. Needs a finished build."""
     script = ". dev/lib/server.sh; server_tree && echo $WORK $TREE_BIN"
-    done = subprocess.run(["bash", "-c", script], cwd=TOP, capture_output=True, text=True,
+    done = subprocess.run(["bash", "-c", script], cwd=BUILD_TOP, capture_output=True, text=True,
                           stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr
     folder, programs = done.stdout.split()[-2:]

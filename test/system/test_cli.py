@@ -379,7 +379,7 @@ MOMENTS = {
     "ca": "pki/ca.pem",
     "certificate": "pki/server.pem",
     "token": "etc/token",
-    "agent": "agent/local/join-token",
+    "agent": "agent/local/identity",
 }
 
 
