@@ -75,10 +75,10 @@ input_query(struct buf *out, const struct http_slice *query, struct input_error 
 	struct http_slice keys[INPUT_KEYS_MAX], value;
 	size_t count = 0;
 	char decoded[HTTP_LINE_MAX], *scratch = decoded;
-	const char *p = query->ptr, *end = query->ptr + query->len;
+	const char *p = query->ptr != NULL ? query->ptr : "", *end = p + query->len;
 
 	buf_put_u8(out, '{');
-	while (query->ptr != NULL && p < end)
+	while (p < end)
 	{
 		const char *amp = memchr(p, '&', (size_t) (end - p));
 		const char *stop = amp != NULL ? amp : end;
