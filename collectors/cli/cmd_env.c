@@ -55,6 +55,7 @@ const struct cli_command cmd_env = {
     .name = "env",
     .summary = "print shell exports for curl, psql and scripts",
     .text =
+        "  probectl env\n"
         "  eval \"$(probectl env)\"\n"
         "  psql -c 'SELECT * FROM probectl.tenant'\n"
         "  curl --cacert $PROBECTL_CA -H \"Authorization: Bearer $PROBECTL_TOKEN\" "
