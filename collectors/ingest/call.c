@@ -92,6 +92,15 @@ call_message(const void *data, size_t len)
 
 /* ---- counting ---- */
 
+/* The last bytes of a UUID are random in every version. */
+static uint16_t *
+agent_row(struct call *call)
+{
+	const uint8_t *agent = call->who.id.agent_bytes;
+
+	return &call->server->per_agent[(agent[14] << 8 | agent[15]) % CALL_AGENT_ROWS];
+}
+
 static void
 call_free(struct call *call)
 {
@@ -99,6 +108,8 @@ call_free(struct call *call)
 
 	TAILQ_REMOVE(&server->calls, call, all);
 	server->call_count--;
+	if (call->admitted)
+		(*agent_row(call))--;
 	if (call->counted)
 		metric_set(&stats[STAT_STREAMS], --server->stream_count);
 	call_clear(call);
@@ -353,6 +364,14 @@ call_admit(struct call *call, const grpc_slice *path)
 		            "too many streams are open (limits.streams), try again later");
 		return;
 	}
+	if (*agent_row(call) >= CALL_AGENT_MAX)
+	{
+		call_refuse(call, STAT_REFUSED_LIMIT, GRPC_STATUS_RESOURCE_EXHAUSTED,
+		            "this agent has too many calls open");
+		return;
+	}
+	call->admitted = true;
+	(*agent_row(call))++;
 	call->method = method;
 	stat_add(method->counter, 1);
 	method->start(call);

@@ -96,6 +96,7 @@ struct call
 	const struct method *method;
 	struct peer who;
 	int refs;
+	bool admitted;  /* in server->per_agent */
 	bool counted;   /* in the gauge of open streams */
 	bool over;      /* the peer is gone or has its status: start nothing more */
 	bool finishing; /* the status was handed to gRPC */
@@ -116,6 +117,11 @@ struct call
 
 TAILQ_HEAD(call_list, call);
 
+/* Open calls of one agent. They are counted in a table without keys: agents whose
+ * identifiers hash alike share a row, so the limit is far above what one agent needs. */
+#define CALL_AGENT_ROWS 65536
+#define CALL_AGENT_MAX  32
+
 struct server
 {
 	grpc_server *grpc;
@@ -126,6 +132,7 @@ struct server
 	int64_t stream_max;
 	int64_t memory_max, memory; /* bytes of batches read and not answered */
 	bool stopping;
+	uint16_t per_agent[CALL_AGENT_ROWS];
 };
 
 /* ---- what methods use (call.c) ---- */

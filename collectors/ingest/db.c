@@ -383,7 +383,7 @@ conn_message(const PGconn *pg, char *out, size_t len)
 {
 	snprintf(out, len, "%s", pg != NULL ? PQerrorMessage(pg) : "out of memory");
 	for (char *p = out; *p != '\0'; p++)
-		if (*p == '\n')
+		if (*p == '\n' || *p == '\t')
 			*p = p[1] == '\0' ? '\0' : ' ';
 }
 
@@ -857,6 +857,20 @@ db_free(struct db *db)
 	free(db->conns);
 	free(db->conninfo);
 	free(db);
+}
+
+bool
+db_conninfo_check(const char *conninfo, char *err, size_t errlen)
+{
+	char *message = NULL;
+	PQconninfoOption *options = PQconninfoParse(conninfo, &message);
+
+	if (options == NULL)
+		snprintf(err, errlen, "%.*s", message ? (int) strcspn(message, "\n") : 13,
+		         message ? message : "out of memory");
+	PQfreemem(message);
+	PQconninfoFree(options);
+	return options != NULL;
 }
 
 const char *

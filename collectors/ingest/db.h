@@ -99,6 +99,9 @@ void db_abort(struct db *db);
 
 void db_free(struct db *db);
 
+/* Whether libpq understands the string; a sentence in err otherwise. */
+bool db_conninfo_check(const char *conninfo, char *err, size_t errlen);
+
 /* One blocking round trip, for --check-config: NULL, or why the database cannot be used. */
 const char *db_probe(const char *conninfo, char *err, size_t errlen);
 

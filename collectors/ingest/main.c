@@ -43,7 +43,7 @@ static const struct conf_key keys[] = {
     {"listen", CONF_STRING, KEY(listen), .def = "127.0.0.1:9443", .flags = CONF_REQUIRED,
      .help = "address and port to listen on"},
     {"database", CONF_STRING, KEY(database), .def = "dbname=probectl user=probectl_ingest",
-     .flags = CONF_REQUIRED, .help = "libpq connection string or URI"},
+     .flags = CONF_REQUIRED | CONF_SECRET, .help = "libpq connection string or URI"},
     {"connections", CONF_INT, KEY(connections), .def = "4", .min = 1, .max = 64,
      .help = "connections to the database"},
     {"tls.cert_file", CONF_STRING, KEY(cert_file), .flags = CONF_REQUIRED,
@@ -76,14 +76,16 @@ static struct
 	bool stopping, cut;
 } self;
 
-/* Only for --check-config: a running process handles missing files and a missing database
- * by itself, with another exit code. */
+/* Files and the database are looked at for --check-config only: a process that starts handles
+ * them by itself, with another exit code. */
 static bool
 settings_check(const void *arg, struct conf_error *error)
 {
 	const struct settings *settings = arg;
 	char text[400];
 
+	if (!db_conninfo_check(settings->database, text, sizeof(text)))
+		return conf_fail(error, 0, "database: %s", text);
 	if (!self.checking)
 		return true;
 	if (!server_check_files(settings->cert_file, settings->key_file, settings->ca_file, text,

@@ -153,6 +153,21 @@ tls_credentials(void)
 
 /* ---- what gRPC logs ---- */
 
+/* gRPC reports a tree of errors as text; what the system said is in its leaves. */
+static void
+tls_keep_error(const char *message)
+{
+	static const char mark[] = "os_error:\"";
+	const char *cause = strstr(message, mark);
+
+	if (cause == NULL)
+		return;
+	cause += sizeof(mark) - 1;
+	pthread_mutex_lock(&tls.lock);
+	snprintf(tls.last_error, sizeof(tls.last_error), "%.*s", (int) strcspn(cause, "\""), cause);
+	pthread_mutex_unlock(&tls.lock);
+}
+
 static void
 tls_log(gpr_log_func_args *args)
 {
@@ -172,9 +187,7 @@ tls_log(gpr_log_func_args *args)
 	}
 	else if (args->severity == GPR_LOG_SEVERITY_ERROR)
 	{
-		pthread_mutex_lock(&tls.lock);
-		snprintf(tls.last_error, sizeof(tls.last_error), "%s", args->message);
-		pthread_mutex_unlock(&tls.lock);
+		tls_keep_error(args->message);
 	}
 	log_debug("grpc", NULL, "%s:%d: %s", args->file, args->line, args->message);
 }
@@ -182,7 +195,7 @@ tls_log(gpr_log_func_args *args)
 const char *
 tls_last_error(void)
 {
-	return tls.last_error;
+	return tls.last_error[0] != '\0' ? tls.last_error : "not an address of this machine";
 }
 
 void

@@ -21,7 +21,7 @@ void tls_shutdown(void);
 /* Client certificate required and verified, TLS 1.3 only. */
 grpc_server_credentials *tls_credentials(void);
 
-/* What gRPC logged last as an error; "" when nothing. */
+/* What the system said when gRPC could not listen. Before server_run only. */
 const char *tls_last_error(void);
 
 #endif

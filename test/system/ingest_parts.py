@@ -60,6 +60,9 @@ def load_messages(folder):
     protos = ["agent/v1/agent", "result/v1/result", "stream/v1/batch", "test/v1/test"]
     run("protoc", f"--proto_path={TOP}/proto", f"--python_out={folder}",
         *[f"probectl/{name}.proto" for name in protos])
+    # The extension's probectl.so may lie in the working folder, and any module wins over a
+    # folder that is no package.
+    pathlib.Path(folder, "probectl", "__init__.py").touch()
     sys.path.insert(0, str(folder))
     return [importlib.import_module("probectl." + name.replace("/", ".") + "_pb2") for name in protos]
 

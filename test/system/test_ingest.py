@@ -522,6 +522,24 @@ def test_streams_are_limited(world, ingest, agent):
     wait_until("a closed connection frees its streams", lambda: one.metric("probectl_ingest_streams") == 0)
 
 
+def test_one_agent_cannot_take_all_streams(world, ingest, agent):
+    """Many connections of one certificate; another agent still gets in."""
+    one = ingest()
+    producers = [world.producer(one, agent) for _ in range(4)]
+    try:
+        streams = [producer.stream() for producer in producers for _ in range(10)]
+        wait_until("the rest is refused", lambda: one.refused("limit") == 8)
+        assert one.metric("probectl_ingest_streams") == 32
+        assert sorted(s.code.name for s in streams if s.code) == ["RESOURCE_EXHAUSTED"] * 8
+        with world.producer(one, world.agent()) as other:
+            assert other.status("Attest") == Code.OK
+    finally:
+        for producer in producers:
+            producer.channel.close()
+    with world.producer(one, agent) as producer:
+        wait_until("they are given back", lambda: producer.status("Attest") == Code.OK)
+
+
 # ---- tests for agents ----------------------------------------------------------------------
 
 
@@ -756,7 +774,7 @@ def test_port_taken(world, ingest):
     one = ingest()
     code, _, text = outcome(ingest(start=False, port=one.port))
     assert code == 1
-    assert len(text.splitlines()) == 1 and f"cannot listen on 127.0.0.1:{one.port}" in text
+    assert len(text.splitlines()) == 1 and f"cannot listen on 127.0.0.1:{one.port} (Address already in use)" in text
     assert one.alive()
 
 
@@ -771,6 +789,7 @@ def test_second_process_on_the_status_socket(world, ingest):
 @pytest.mark.parametrize("old, new, code, words", [
     ("cert_file: ", "cert_file: /nonexistent", 1, "tls.cert_file: cannot read"),
     ("listen: ", "listen: 256.0.0.1:1 #", 1, "cannot listen on 256.0.0.1:1"),
+    ("database: ", "database: host #", 2, "missing"),
     ("listen: ", "lisen: 1 #", 2, "lisen"),
     ("database: ", "connections: 0\ndatabase: ", 2, "connections"),
 ])
