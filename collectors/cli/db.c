@@ -18,12 +18,19 @@ db_conninfo(const struct home *home, const char *database, const char *role)
 	                home_path(home, "run"), HOME_PG_PORT, database, role);
 }
 
+/* "does not exist, skipping" and the like are nobody's business here. */
+static void
+notice_drop(void *arg, const PGresult *result)
+{
+}
+
 PGconn *
 db_try_connect(const struct home *home, const char *database, struct util_error *err)
 {
 	PGconn *conn = PQconnectdb(db_conninfo(home, database, HOME_SUPERUSER));
 	char *text;
 
+	PQsetNoticeReceiver(conn, notice_drop, NULL);
 	if (PQstatus(conn) == CONNECTION_OK)
 		return conn;
 	text = util_dup(PQerrorMessage(conn));
