@@ -1,0 +1,891 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * test_spool.c -- store and forward through crashes, damage, full disks and bounds.
+ *
+ * The rule that everything here comes back to: a record that was appended and not
+ * acknowledged comes out once, with its content; a number that was ever given out is never
+ * given to another record of the same epoch.
+ */
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "lib/clock.h"
+#include "lib/files.h"
+#include "lib/log.h"
+#include "lib/spool.h"
+
+#define NOW INT64_C(1800000000000000000)
+
+static const struct spool_limits wide = {.max_records = 1000000, .max_bytes = 64 << 20};
+
+static struct spool *
+open_with(const char *dir, const struct spool_limits *limits)
+{
+	char err[512];
+	struct spool *s = spool_open(dir, limits, err, sizeof(err));
+
+	if (!s)
+		fail_msg("%s", err);
+	return s;
+}
+
+static struct spool *
+open_wide(const char *dir)
+{
+	return open_with(dir, &wide);
+}
+
+/* What kill -9 leaves: descriptors closed, nothing else done. */
+static void
+crash(struct spool *s)
+{
+	/* The struct is not freed: a dead process frees nothing. Its lock goes with its descriptors,
+	 * which a fork takes away for us. */
+	(void) s;
+}
+
+static uint64_t
+append(struct spool *s, unsigned value)
+{
+	char text[64];
+	uint64_t number = 0;
+
+	snprintf(text, sizeof(text), "record %u", value);
+	assert_true(spool_append(s, text, strlen(text), clock_unix_nano(), &number));
+	return number;
+}
+
+/* Everything that is ready, in order, as a list of the values appended; checks the numbering. */
+struct drained
+{
+	unsigned values[20000];
+	uint64_t numbers[20000];
+	size_t count;
+	size_t batches;
+};
+
+static struct drained *
+drain(struct spool *s, size_t max_records)
+{
+	struct drained *d = calloc(1, sizeof(*d));
+	struct spool_batch b;
+
+	spool_batch_init(&b);
+	spool_sync(s);
+	while (spool_read(s, max_records, 1 << 20, &b))
+	{
+		assert_true(b.count <= max_records);
+		assert_true(b.epoch == spool_epoch(s));
+		for (size_t i = 0; i < b.count; i++)
+		{
+			char text[64] = "";
+
+			assert_true(b.records[i].len < sizeof(text));
+			memcpy(text, b.records[i].data, b.records[i].len);
+			assert_int_equal(sscanf(text, "record %u", &d->values[d->count]), 1);
+			d->numbers[d->count] = b.first + i;
+			if (d->count > 0)
+				assert_true(d->numbers[d->count] > d->numbers[d->count - 1]);
+			d->count++;
+		}
+		d->batches++;
+	}
+	spool_batch_free(&b);
+	return d;
+}
+
+static uint64_t
+dropped(struct spool *s, enum spool_drop why)
+{
+	struct spool_stats stats;
+
+	spool_stats(s, &stats);
+	return stats.dropped[why];
+}
+
+static uint64_t
+waiting(struct spool *s)
+{
+	struct spool_stats stats;
+
+	spool_stats(s, &stats);
+	return stats.records;
+}
+
+/* ---- the ordinary life ---- */
+
+static void
+numbers_start_at_1_and_go_on_after_a_clean_close(void **state)
+{
+	char *dir = unit_dir();
+	struct spool *s = open_wide(dir);
+	struct drained *d;
+	uint64_t epoch = spool_epoch(s);
+
+	assert_true(epoch > 0);
+	assert_int_equal(spool_last(s), 0);
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(append(s, i), i + 1);
+	spool_close(s);
+	s = open_wide(dir);
+	assert_true(spool_epoch(s) == epoch);
+	assert_int_equal(spool_last(s), 10);
+	assert_int_equal(append(s, 10), 11);
+	d = drain(s, 4);
+	assert_int_equal(d->count, 11);
+	assert_int_equal(d->batches, 3);
+	for (unsigned i = 0; i < 11; i++)
+	{
+		assert_int_equal(d->values[i], i);
+		assert_int_equal(d->numbers[i], i + 1);
+	}
+	free(d);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+static void
+only_synced_records_are_offered(void **state)
+{
+	char *dir = unit_dir();
+	struct spool *s = open_wide(dir);
+	struct spool_batch b;
+
+	spool_batch_init(&b);
+	append(s, 1);
+	assert_true(spool_dirty(s));
+	assert_false(spool_read(s, 10, 1000, &b));
+	assert_true(spool_sync(s));
+	assert_false(spool_dirty(s));
+	append(s, 2);
+	assert_true(spool_read(s, 10, 1000, &b));
+	assert_int_equal(b.count, 1);
+	assert_false(spool_read(s, 10, 1000, &b));
+	assert_true(spool_sync(s));
+	assert_true(spool_read(s, 10, 1000, &b));
+	assert_int_equal(b.first, 2);
+	spool_batch_free(&b);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+static void
+acknowledged_records_are_gone_for_good(void **state)
+{
+	char *dir = unit_dir();
+	struct spool *s = open_wide(dir);
+	uint64_t epoch = spool_epoch(s);
+	struct drained *d;
+
+	for (unsigned i = 0; i < 100; i++)
+		append(s, i);
+	free(drain(s, 1000));
+	assert_true(spool_ack(s, epoch, 60));
+	assert_int_equal(waiting(s), 40);
+	assert_true(spool_ack(s, epoch, 10)); /* an old one changes nothing */
+	assert_int_equal(waiting(s), 40);
+	assert_false(spool_ack(s, epoch, 101)); /* never given out */
+	assert_false(spool_ack(s, epoch, UINT64_MAX));
+	assert_false(spool_ack(s, epoch + 1, 60));
+	assert_int_equal(waiting(s), 40);
+	spool_close(s);
+	s = open_wide(dir);
+	d = drain(s, 1000);
+	assert_int_equal(d->count, 40);
+	assert_int_equal(d->numbers[0], 61);
+	assert_int_equal(d->values[0], 60);
+	free(d);
+	assert_true(spool_ack(s, epoch, 100));
+	assert_int_equal(waiting(s), 0);
+	spool_rewind(s);
+	d = drain(s, 1000);
+	assert_int_equal(d->count, 0);
+	free(d);
+	assert_int_equal(append(s, 7), 101);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+static void
+rewind_offers_the_unacknowledged_again(void **state)
+{
+	char *dir = unit_dir();
+	struct spool *s = open_wide(dir);
+	struct drained *d;
+
+	for (unsigned i = 0; i < 20; i++)
+		append(s, i);
+	free(drain(s, 7));
+	spool_ack(s, spool_epoch(s), 5);
+	spool_rewind(s);
+	d = drain(s, 7);
+	assert_int_equal(d->count, 15);
+	assert_int_equal(d->numbers[0], 6);
+	free(d);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+/* Segments are deleted whole; what is on disk stays about what is waiting. */
+static void
+disk_use_follows_the_backlog(void **state)
+{
+	char *dir = unit_dir(), payload[1000] = {0}, command[256];
+	struct spool *s = open_wide(dir);
+	struct spool_batch b;
+	uint64_t files = 0;
+	FILE *p;
+
+	spool_batch_init(&b);
+	for (int round = 0; round < 20; round++)
+	{
+		for (int i = 0; i < 400; i++)
+			assert_true(spool_append(s, payload, sizeof(payload), NOW, NULL));
+		spool_sync(s);
+		while (spool_read(s, 500, 1 << 20, &b))
+			assert_true(spool_ack(s, b.epoch, b.first + b.count - 1));
+	}
+	spool_batch_free(&b);
+	spool_close(s);
+	snprintf(command, sizeof(command), "du -k -c '%s'/*.seg 2>/dev/null | tail -1", dir);
+	p = popen(command, "r");
+	assert_non_null(p);
+	assert_true(fscanf(p, "%" SCNu64, &files) <= 1);
+	pclose(p);
+	assert_true(files <= 1100); /* of the 8,000 KiB that went through */
+	unit_dir_remove(dir);
+}
+
+static void
+two_processes_do_not_share(void **state)
+{
+	char *dir = unit_dir(), err[512] = "";
+	struct spool *s = open_wide(dir);
+
+	assert_null(spool_open(dir, &wide, err, sizeof(err)));
+	assert_non_null(strstr(err, "in use by another process"));
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+/* ---- epochs ---- */
+
+static void
+a_raised_epoch_numbers_the_rest_from_1(void **state)
+{
+	char *dir = unit_dir();
+	struct spool *s = open_wide(dir);
+	uint64_t old = spool_epoch(s), raised;
+	struct drained *d;
+
+	for (unsigned i = 0; i < 30; i++)
+		append(s, i);
+	free(drain(s, 1000));
+	spool_ack(s, old, 12);
+	assert_true(spool_raise_epoch(s, old + 1000000000000));
+	raised = spool_epoch(s);
+	assert_true(raised > old + 1000000000000);
+	assert_int_equal(spool_last(s), 18);
+	assert_false(spool_ack(s, old, 20));
+	assert_int_equal(append(s, 30), 19);
+	spool_close(s);
+	s = open_wide(dir);
+	assert_true(spool_epoch(s) == raised);
+	d = drain(s, 1000);
+	assert_int_equal(d->count, 19);
+	assert_int_equal(d->numbers[0], 1);
+	assert_int_equal(d->values[0], 12);
+	assert_int_equal(d->numbers[18], 19);
+	free(d);
+	assert_true(spool_ack(s, raised, 19));
+	assert_int_equal(waiting(s), 0);
+	assert_false(spool_raise_epoch(s, UINT64_MAX));
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+/* ---- bounds ---- */
+
+static void
+the_oldest_go_when_there_are_too_many(void **state)
+{
+	const struct spool_limits limits = {.max_records = 100, .max_bytes = 64 << 20};
+	char *dir = unit_dir();
+	struct spool *s = open_with(dir, &limits);
+	struct drained *d;
+
+	for (unsigned i = 0; i < 250; i++)
+		append(s, i);
+	assert_int_equal(waiting(s), 100);
+	assert_int_equal(dropped(s, SPOOL_DROP_RECORDS), 150);
+	d = drain(s, 1000);
+	assert_int_equal(d->count, 100);
+	assert_int_equal(d->values[0], 150);
+	assert_int_equal(d->numbers[99], 250);
+	free(d);
+	spool_close(s);
+	s = open_with(dir, &limits);
+	assert_int_equal(waiting(s), 100);
+	assert_int_equal(dropped(s, SPOOL_DROP_RECORDS), 150); /* counted for ever, not again */
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+static void
+the_oldest_go_when_they_take_too_much_room(void **state)
+{
+	const struct spool_limits limits = {.max_records = 1000000, .max_bytes = 1 << 20};
+	char *dir = unit_dir(), payload[1000] = {0};
+	struct spool *s = open_with(dir, &limits);
+	struct spool_stats stats;
+	uint64_t last = 0;
+
+	for (int i = 0; i < 5000; i++)
+		assert_true(spool_append(s, payload, sizeof(payload), NOW, &last));
+	spool_stats(s, &stats);
+	assert_true(stats.bytes <= 1 << 20);
+	assert_true(stats.bytes > 800 << 10); /* not more than the bound asks for */
+	assert_int_equal(stats.records + stats.dropped[SPOOL_DROP_BYTES], 5000);
+	assert_int_equal(last, 5000);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+static void
+the_old_go_when_they_are_too_old(void **state)
+{
+	const struct spool_limits limits = {
+	    .max_records = 1000, .max_bytes = 1 << 20, .max_age_nano = 3600 * NANO_PER_SECOND};
+	char *dir = unit_dir();
+	struct spool *s;
+	struct drained *d;
+
+	clock_virtual(NOW, 1);
+	s = open_with(dir, &limits);
+	append(s, 1);
+	append(s, 2);
+	clock_advance(3000 * NANO_PER_SECOND);
+	append(s, 3);
+	clock_advance(1000 * NANO_PER_SECOND);
+	spool_sync(s);
+	spool_rewind(s);
+	d = drain(s, 10);
+	assert_int_equal(d->count, 1);
+	assert_int_equal(d->values[0], 3);
+	free(d);
+	assert_int_equal(dropped(s, SPOOL_DROP_AGE), 2);
+	assert_int_equal(waiting(s), 1);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+static void
+too_large_is_refused_and_counted(void **state)
+{
+	char *dir = unit_dir(), *large = calloc(1, SPOOL_RECORD_MAX + 1);
+	struct spool *s = open_wide(dir);
+	struct spool_batch b;
+
+	assert_false(spool_append(s, large, SPOOL_RECORD_MAX + 1, NOW, NULL));
+	assert_int_equal(errno, EMSGSIZE);
+	assert_int_equal(dropped(s, SPOOL_DROP_TOO_LARGE), 1);
+	assert_true(spool_append(s, large, SPOOL_RECORD_MAX, NOW, NULL));
+	assert_true(spool_append(s, "", 0, NOW, NULL));
+	spool_sync(s);
+	spool_batch_init(&b);
+	assert_true(spool_read(s, 10, 1000, &b)); /* one at least, however large */
+	assert_int_equal(b.count, 1);
+	assert_int_equal(b.bytes, SPOOL_RECORD_MAX);
+	assert_true(spool_read(s, 10, 1000, &b));
+	assert_int_equal(b.records[0].len, 0);
+	spool_batch_free(&b);
+	spool_close(s);
+	free(large);
+	unit_dir_remove(dir);
+}
+
+/* ---- damage ---- */
+
+/* Makes a spool with n records in a child that dies without closing it. */
+static void
+make_crashed(const char *dir, unsigned n, uint64_t ack)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+	{
+		struct spool *s = open_wide(dir);
+
+		for (unsigned i = 0; i < n; i++)
+			append(s, i);
+		spool_sync(s);
+		if (ack)
+			spool_ack(s, spool_epoch(s), ack);
+		crash(s);
+		_exit(0);
+	}
+	assert_true(waitpid(pid, &status, 0) == pid);
+	assert_int_equal(status, 0);
+}
+
+static void
+segment_file(const char *dir, char path[512])
+{
+	snprintf(path, 512, "%s/%020d.seg", dir, 1);
+}
+
+static void
+copy_dir(const char *from, const char *to)
+{
+	char command[1024];
+
+	snprintf(command, sizeof(command), "rm -rf '%s' && cp -r '%s' '%s'", to, from, to);
+	assert_int_equal(system(command), 0);
+}
+
+static size_t
+file_size(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return (size_t) st.st_size;
+}
+
+/* After damage: the values that come out are some of 0..n-1, in order; new records get numbers
+ * above every number that was given out before. Returns how many came out. */
+static size_t
+check_survivors(const char *dir, unsigned n)
+{
+	struct spool *s = open_wide(dir);
+	struct drained *d;
+	size_t count;
+	uint64_t fresh;
+
+	fresh = append(s, 1000000);
+	assert_true(fresh > n);
+	d = drain(s, 1000);
+	assert_true(d->count >= 1);
+	assert_int_equal(d->values[d->count - 1], 1000000);
+	for (size_t i = 0; i + 1 < d->count; i++)
+	{
+		assert_true(d->values[i] < n);
+		assert_int_equal(d->numbers[i], d->values[i] + 1);
+	}
+	count = d->count - 1;
+	free(d);
+	assert_true(spool_ack(s, spool_epoch(s), fresh));
+	assert_int_equal(waiting(s), 0);
+	spool_close(s);
+	return count;
+}
+
+static void
+cut_at_every_offset(void **state)
+{
+	const unsigned n = 6;
+	char *base = unit_dir(), dir[256], origin[256], path[512];
+	size_t size, whole;
+
+	snprintf(origin, sizeof(origin), "%s/origin", base);
+	snprintf(dir, sizeof(dir), "%s/copy", base);
+	make_crashed(origin, n, 0);
+	segment_file(origin, path);
+	size = file_size(path);
+	for (size_t cut = 0; cut <= size; cut++)
+	{
+		copy_dir(origin, dir);
+		segment_file(dir, path);
+		assert_int_equal(truncate(path, (off_t) cut), 0);
+		whole = cut < 64 ? 0 : (cut - 64) / (28 + strlen("record 0"));
+		assert_int_equal(check_survivors(dir, n), whole);
+	}
+	unit_dir_remove(base);
+}
+
+static void
+flip_at_every_offset(void **state)
+{
+	const unsigned n = 6;
+	char *base = unit_dir(), dir[256], origin[256], path[512];
+	size_t size;
+
+	snprintf(origin, sizeof(origin), "%s/origin", base);
+	snprintf(dir, sizeof(dir), "%s/copy", base);
+	make_crashed(origin, n, 0);
+	segment_file(origin, path);
+	size = file_size(path);
+	for (size_t at = 0; at < size; at++)
+	{
+		uint8_t byte;
+		int fd;
+
+		copy_dir(origin, dir);
+		segment_file(dir, path);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		assert_int_equal(pread(fd, &byte, 1, (off_t) at), 1);
+		byte ^= 0x55;
+		assert_int_equal(pwrite(fd, &byte, 1, (off_t) at), 1);
+		close(fd);
+		/* Damage costs the record it is in and no other. */
+		assert_int_equal(check_survivors(dir, n), at < 64 ? n : n - 1);
+	}
+	unit_dir_remove(base);
+}
+
+static void
+damage_is_counted_once_and_kept(void **state)
+{
+	char *dir = unit_dir(), path[512], command[512];
+	struct spool *s;
+	int fd;
+
+	make_crashed(dir, 6, 0);
+	segment_file(dir, path);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, "XXXX", 4, 64 + 36 * 2 + 30), 4);
+	close(fd);
+	for (int i = 0; i < 3; i++)
+	{
+		s = open_wide(dir);
+		assert_int_equal(dropped(s, SPOOL_DROP_CORRUPT), 1);
+		assert_int_equal(waiting(s), 5);
+		spool_close(s);
+	}
+	snprintf(command, sizeof(command), "test $(ls '%s'/quarantine | wc -l) -eq 1", dir);
+	assert_int_equal(system(command), 0);
+	unit_dir_remove(dir);
+}
+
+/* Damage that comes after the scan at start is found when the record is read. */
+static void
+damage_while_running_is_skipped(void **state)
+{
+	char *dir = unit_dir(), path[512];
+	struct spool *s = open_wide(dir);
+	struct drained *d;
+	int fd;
+
+	for (unsigned i = 0; i < 6; i++)
+		append(s, i);
+	spool_sync(s);
+	segment_file(dir, path);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, "XXXX", 4, 64 + 36 * 2 + 30), 4);
+	close(fd);
+	d = drain(s, 100);
+	assert_int_equal(d->count, 5);
+	assert_int_equal(d->batches, 2); /* the gap starts a new one */
+	assert_int_equal(dropped(s, SPOOL_DROP_CORRUPT), 1);
+	free(d);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+static void
+every_damage_to_the_cursor_keeps_numbers_apart(void **state)
+{
+	char *base = unit_dir(), dir[256], origin[256], path[512];
+
+	snprintf(origin, sizeof(origin), "%s/origin", base);
+	snprintf(dir, sizeof(dir), "%s/copy", base);
+	make_crashed(origin, 6, 3);
+	for (int at = 0; at <= 1024; at += 16)
+	{
+		struct spool *s;
+		struct drained *d;
+		uint64_t fresh;
+		uint8_t noise[16] = "................";
+		int fd;
+
+		copy_dir(origin, dir);
+		snprintf(path, sizeof(path), "%s/cursor", dir);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (at < 1024)
+			assert_int_equal(pwrite(fd, noise, 16, at), 16);
+		else
+			assert_int_equal(ftruncate(fd, 0), 0); /* all of it */
+		close(fd);
+		s = open_wide(dir);
+		fresh = append(s, 99);
+		assert_true(fresh > 6);
+		d = drain(s, 100);
+		/* The acknowledgement may be lost, the records may not. */
+		assert_in_range(d->count, 4, 7);
+		assert_int_equal(d->values[d->count - 2], 5);
+		assert_int_equal(d->numbers[d->count - 2], 6);
+		free(d);
+		spool_close(s);
+	}
+	unit_dir_remove(base);
+}
+
+static void
+a_refused_batch_is_kept_aside(void **state)
+{
+	char *dir = unit_dir(), path[512];
+	struct spool *s = open_wide(dir);
+	struct spool_batch b;
+
+	for (unsigned i = 0; i < 10; i++)
+		append(s, i);
+	spool_sync(s);
+	spool_batch_init(&b);
+	assert_true(spool_read(s, 4, 1000, &b));
+	assert_true(spool_refuse(s, &b, "wire bytes", 10));
+	assert_int_equal(dropped(s, SPOOL_DROP_REFUSED), 4);
+	assert_int_equal(waiting(s), 6);
+	snprintf(path, sizeof(path), "%s/quarantine/batch-%" PRIu64 "-1.pb", dir, b.epoch);
+	assert_int_equal(file_size(path), 10);
+	assert_true(spool_read(s, 100, 1000, &b));
+	assert_int_equal(b.first, 5);
+	spool_batch_free(&b);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+/* ---- kill -9 ---- */
+
+/* What the child tells before it does it, and after. Both ends are pipes, so nothing that was
+ * told is lost with the child. */
+struct event
+{
+	char kind; /* a: appended, s: sent, k: acknowledged */
+	uint64_t epoch, number;
+	unsigned value;
+};
+
+static void
+tell(int fd, char kind, uint64_t epoch, uint64_t number, unsigned value)
+{
+	struct event e = {kind, epoch, number, value};
+
+	if (write(fd, &e, sizeof(e)) != sizeof(e))
+		_exit(3);
+}
+
+/* Appends, sends and acknowledges as fast as it can until it is killed. */
+static void
+churn(const char *dir, int fd, unsigned value)
+{
+	const struct spool_limits limits = {.max_records = 1000000, .max_bytes = 8 << 20};
+	char err[512], text[64];
+	struct spool *s = spool_open(dir, &limits, err, sizeof(err));
+	struct spool_batch b;
+
+	if (!s)
+		_exit(4);
+	spool_batch_init(&b);
+	spool_rewind(s);
+	for (unsigned round = 0;; round++)
+	{
+		for (unsigned i = 0; i < 1 + round % 5; i++)
+		{
+			uint64_t number;
+
+			snprintf(text, sizeof(text), "record %u", value);
+			if (!spool_append(s, text, strlen(text), NOW, &number))
+				_exit(5);
+			tell(fd, 'a', spool_epoch(s), number, value++);
+		}
+		if (round % 3 == 0)
+			spool_sync(s);
+		while (spool_read(s, 3, 1000, &b))
+		{
+			for (size_t i = 0; i < b.count; i++)
+			{
+				unsigned v = 0;
+
+				memcpy(text, b.records[i].data, b.records[i].len);
+				text[b.records[i].len] = '\0';
+				if (sscanf(text, "record %u", &v) != 1)
+					_exit(6);
+				tell(fd, 's', b.epoch, b.first + i, v);
+			}
+			if (round % 2 == 0)
+			{
+				tell(fd, 'k', b.epoch, b.first + b.count - 1, 0);
+				if (!spool_ack(s, b.epoch, b.first + b.count - 1))
+					_exit(7);
+			}
+		}
+		if (round % 50 == 49)
+			spool_rewind(s);
+	}
+}
+
+static void
+killed_at_any_moment(void **state)
+{
+	static unsigned value_of[2000000]; /* number -> value + 1 */
+	static uint8_t given[2000000];     /* value -> bit 1 appended, 2 acknowledged, 4 sent */
+	char *dir = unit_dir();
+	unsigned value = 0;
+	struct spool *s;
+	struct drained *d;
+	uint64_t epoch = 0, acked = 0;
+
+	for (int round = 0; round < 25; round++)
+	{
+		int fds[2], status;
+		struct event e;
+		pid_t pid;
+		unsigned seen = 0, want = 50 + (unsigned) round * 61 % 400;
+
+		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0)
+		{
+			close(fds[0]);
+			churn(dir, fds[1], value);
+		}
+		close(fds[1]);
+		while (read(fds[0], &e, sizeof(e)) == sizeof(e))
+		{
+			if (++seen == want)
+				kill(pid, SIGKILL);
+			assert_true(e.number < 2000000 && e.value < 2000000);
+			if (!epoch)
+				epoch = e.epoch;
+			assert_true(e.epoch == epoch);
+			if (e.kind == 'k')
+				acked = e.number > acked ? e.number : acked;
+			else
+			{
+				/* One number, one record, for ever. */
+				assert_true(value_of[e.number] == 0 || value_of[e.number] == e.value + 1);
+				value_of[e.number] = e.value + 1;
+				given[e.value] |= e.kind == 'a' ? 1 : 4;
+				if (e.value >= value)
+					value = e.value + 1;
+			}
+		}
+		close(fds[0]);
+		assert_true(waitpid(pid, &status, 0) == pid);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		/* The last append may be on disk although it was not told: its value is used up. */
+		value++;
+	}
+	for (uint64_t n = 1; n <= acked; n++)
+		if (value_of[n])
+			given[value_of[n] - 1] |= 2;
+	s = open_wide(dir);
+	spool_rewind(s);
+	d = drain(s, 1000);
+	for (size_t i = 0; i < d->count; i++)
+	{
+		assert_true(value_of[d->numbers[i]] == 0 || value_of[d->numbers[i]] == d->values[i] + 1);
+		given[d->values[i]] |= 2;
+	}
+	/* Whatever was appended was acknowledged or is still there. */
+	for (unsigned v = 0; v < value; v++)
+		if (given[v] & 1)
+			assert_true(given[v] & 2);
+	free(d);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+/* ---- full disk ---- */
+
+static void
+a_full_disk_costs_the_new_record_only(void **state)
+{
+	char *dir = unit_dir();
+	struct rlimit limit;
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+	{
+		struct spool *s = open_wide(dir);
+		struct spool_stats stats;
+		struct drained *d;
+		char payload[200] = "record 77 and a long tail";
+		unsigned ok = 0, failed = 0;
+
+		/* Files may not grow past 8 KiB: a short write, then EFBIG. */
+		signal(SIGXFSZ, SIG_IGN);
+		limit.rlim_cur = 8192;
+		limit.rlim_max = RLIM_INFINITY;
+		setrlimit(RLIMIT_FSIZE, &limit);
+		for (int i = 0; i < 100; i++)
+			spool_append(s, payload, sizeof(payload), NOW, NULL) ? ok++ : failed++;
+		if (ok < 30 || failed < 30)
+			_exit(10);
+		spool_stats(s, &stats);
+		if (stats.dropped[SPOOL_DROP_DISK] != failed || stats.records != ok)
+			_exit(11);
+		limit.rlim_cur = RLIM_INFINITY;
+		setrlimit(RLIMIT_FSIZE, &limit);
+		/* Room again: it goes on where it was. */
+		for (int i = 0; i < 10; i++)
+			if (!spool_append(s, payload, sizeof(payload), NOW, NULL))
+				_exit(12);
+		payload[40] = 0;
+		spool_close(s);
+		s = open_wide(dir);
+		spool_stats(s, &stats);
+		if (stats.records != ok + 10 || stats.dropped[SPOOL_DROP_CORRUPT] != 0)
+			_exit(13);
+		d = calloc(1, sizeof(*d));
+		free(d);
+		spool_close(s);
+		_exit(0);
+	}
+	assert_true(waitpid(pid, &status, 0) == pid);
+	assert_int_equal(status, 0);
+	unit_dir_remove(dir);
+}
+
+static void
+an_unusable_directory_is_one_clear_sentence(void **state)
+{
+	char *dir = unit_dir(), path[512], err[512];
+
+	snprintf(path, sizeof(path), "%s/file", dir);
+	unit_write(path, "x", 1);
+	assert_null(spool_open(path, &wide, err, sizeof(err)));
+	assert_non_null(strstr(err, "Not a directory"));
+	unit_dir_remove(dir);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(numbers_start_at_1_and_go_on_after_a_clean_close),
+	    cmocka_unit_test(only_synced_records_are_offered),
+	    cmocka_unit_test(acknowledged_records_are_gone_for_good),
+	    cmocka_unit_test(rewind_offers_the_unacknowledged_again),
+	    cmocka_unit_test(disk_use_follows_the_backlog),
+	    cmocka_unit_test(two_processes_do_not_share),
+	    cmocka_unit_test(a_raised_epoch_numbers_the_rest_from_1),
+	    cmocka_unit_test(the_oldest_go_when_there_are_too_many),
+	    cmocka_unit_test(the_oldest_go_when_they_take_too_much_room),
+	    cmocka_unit_test(too_large_is_refused_and_counted),
+	    cmocka_unit_test(cut_at_every_offset),
+	    cmocka_unit_test(flip_at_every_offset),
+	    cmocka_unit_test(damage_is_counted_once_and_kept),
+	    cmocka_unit_test(damage_while_running_is_skipped),
+	    cmocka_unit_test(every_damage_to_the_cursor_keeps_numbers_apart),
+	    cmocka_unit_test(a_refused_batch_is_kept_aside),
+	    cmocka_unit_test(killed_at_any_moment),
+	    cmocka_unit_test(a_full_disk_costs_the_new_record_only),
+	    cmocka_unit_test(an_unusable_directory_is_one_clear_sentence),
+	    cmocka_unit_test(the_old_go_when_they_are_too_old), /* last: time stands still after it */
+	};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	return cmocka_run_group_tests_name("spool", tests, NULL, NULL);
+}
