@@ -184,7 +184,7 @@ prove()
 run_pytest()
 {
 	timeout "$PART_SECONDS" env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE -u PYTHONPATH -u PYTHONHOME \
-		PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -m pytest -p no:cacheprovider -ra --tb=short "$@"
+		PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -P -m pytest -p no:cacheprovider -ra --tb=short "$@"
 }
 
 # ---- the suites ------------------------------------------------------------------------

@@ -31,6 +31,9 @@ def load_messages(folder):
              (("agent", "agent"), ("result", "result"), ("stream", "batch"))]
     subprocess.run(["protoc", "--proto_path=" + os.path.join(TOP, "proto"), "--python_out=" + str(folder)]
                    + [name + ".proto" for name in names], check=True)
+    # Regular packages: otherwise probectl.so, wherever it is on the path, would go first.
+    for sub in ("", "agent", "agent/v1", "result", "result/v1", "stream", "stream/v1"):
+        open(os.path.join(str(folder), "probectl", sub, "__init__.py"), "w").close()
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     return [importlib.import_module(name.replace("/", ".") + "_pb2") for name in names]
