@@ -432,9 +432,7 @@ def test_revoked_agent_loses_its_open_stream(world, shared):
         stream = producer.stream()
         stream.send(world.messages.request(1, 1, world.messages.results(1)))
         stream.wait_acks(1)
-        with world.database.session() as cursor:
-            cursor.execute("SET session_replication_role = replica")  # past the audit of a tenant's rows
-            cursor.execute("UPDATE probectl.agent SET revoked_at = now() WHERE agent_id = %s", (agent.agent,))
+        assert world.database.one("SELECT probectl.agent_revoke(%s)", (agent.agent,), agent.tenant)[0]
         stream.send(world.messages.request(1, 2, world.messages.results(1)))
         assert stream.end() == Code.UNAUTHENTICATED
         assert producer.status("Heartbeat") == Code.UNAUTHENTICATED
@@ -450,7 +448,7 @@ def test_suspended_tenant_is_not_permitted(world, shared):
         stream.send(world.messages.request(1, 1, world.messages.results(1)))
         stream.wait_acks(1)
         with world.database.session() as cursor:
-            cursor.execute("SET session_replication_role = replica")
+            cursor.execute("SET session_replication_role = replica")  # there is no call for it yet
             cursor.execute("UPDATE probectl.tenant SET status = 'suspended' WHERE tenant_id = %s", (tenant,))
         stream.send(world.messages.request(1, 2, world.messages.results(1)))
         assert stream.end() == Code.PERMISSION_DENIED
