@@ -207,7 +207,10 @@ put_head(struct conn *c, int status, const char *cache, const char *headers)
 	buf_printf(&c->out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, http_reason(status), http_date());
 	buf_put(&c->out, security_headers, sizeof security_headers - 1);
 	buf_printf(&c->out, "Cache-Control: %s\r\nX-Request-Id: %s\r\n%s%s", cache, c->request_id,
-	           headers != NULL ? headers : "", c->keep_alive ? "" : "Connection: close\r\n");
+	           headers != NULL ? headers : "",
+	           !c->keep_alive ? "Connection: close\r\n"
+	           : c->http10    ? "Connection: keep-alive\r\n"
+	                          : "");
 }
 
 void
@@ -294,7 +297,7 @@ request_named(struct conn *c)
 	         (unsigned long long) ++request_serial);
 	c->began_ns = gw_now_ns();
 	c->keep_alive = true;
-	c->head_only = false;
+	c->http10 = c->head_only = false;
 	snprintf(c->method, sizeof c->method, "-");
 	snprintf(c->path, sizeof c->path, "-");
 }
@@ -305,6 +308,7 @@ request_begin(struct conn *c, size_t head_len)
 {
 	request_named(c);
 	c->keep_alive = c->req.keep_alive && !gw_draining;
+	c->http10 = c->req.http10;
 	c->head_only = strcmp(c->req.method, "HEAD") == 0;
 	memcpy(c->method, c->req.method, sizeof c->method);
 	snprintf(c->path, sizeof c->path, "%.*s", (int) c->req.path.len, c->req.path.ptr);
@@ -436,15 +440,15 @@ run_write(struct conn *c)
 		if (s == TLS_DONE)
 		{
 			c->out_pos += n;
-			c->deadline = 0;
+			c->write_deadline = 0;
 			continue;
 		}
 		if (s == TLS_WANT_WRITE)
 			wait_writable(c);
 		else if (s != TLS_WANT_READ)
 			conn_close(c);
-		if (c->phase != CONN_CLOSED && c->deadline == 0)
-			c->deadline = in_ms(CONN_WRITE_MS);
+		if (c->write_deadline == 0)
+			c->write_deadline = in_ms(CONN_WRITE_MS);
 		return RUN_WAIT;
 	}
 	c->out_pos = 0;
@@ -488,7 +492,7 @@ run_read(struct conn *c)
 	if (!c->readable && !tls_pending(c->tls))
 		return RUN_WAIT;
 	if (c->phase == CONN_STREAM)
-		buf_reset(&c->in);
+		buf_reset(&c->in); /* a stream's client has nothing more to say */
 	else if (c->in.len >= HTTP_HEAD_MAX)
 	{
 		read_pause(c);
@@ -738,15 +742,46 @@ static void
 conn_timeout(struct conn *c)
 {
 	c->deadline = 0;
-	if (c->phase != CONN_LINGER && (c->phase != CONN_HEAD || c->head_begun))
-		gw_count(GW_CLIENTS_TIMEOUT);
-	if (c->out_pos < c->out.len || (c->phase != CONN_BODY && !c->head_begun))
-		conn_close(c);
-	else
+	if (c->phase == CONN_BODY || (c->phase == CONN_HEAD && c->head_begun))
 	{
+		gw_count(GW_CLIENTS_TIMEOUT);
 		if (c->phase == CONN_HEAD)
 			request_named(c);
 		refuse(c, 408, "the request did not arrive in time");
+		return;
+	}
+	if (c->phase == CONN_HANDSHAKE)
+		gw_count(GW_CLIENTS_TIMEOUT);
+	conn_close(c);
+}
+
+/* A connection between requests keeps no memory but TLS's own. */
+static void
+conn_slim(struct conn *c, int64_t now_ms)
+{
+	if (c->phase != CONN_HEAD || c->in.len > 0 || c->in.cap == 0 ||
+	    c->deadline - now_ms > CONN_IDLE_MS - CONN_QUIET_MS)
+		return;
+	buf_free(&c->in);
+	buf_init(&c->in, IN_MAX);
+	buf_free(&c->head);
+	buf_init(&c->head, HTTP_HEAD_MAX);
+	buf_free(&c->body);
+	buf_init(&c->body, (size_t) gw_settings.body_bytes);
+	buf_free(&c->out);
+	buf_init(&c->out, OUT_MAX);
+	c->out_pos = 0;
+}
+
+static void
+conns_bury(void)
+{
+	struct conn *c;
+
+	while ((c = TAILQ_FIRST(&closed_conns)) != NULL)
+	{
+		TAILQ_REMOVE(&closed_conns, c, link);
+		conn_free(c);
 	}
 }
 
@@ -758,14 +793,27 @@ conn_tick(int64_t now_ms)
 	for (c = TAILQ_FIRST(&open_conns); c != NULL; c = next)
 	{
 		next = TAILQ_NEXT(c, link);
-		if (c->deadline != 0 && now_ms > c->deadline)
+		if (c->write_deadline != 0 && now_ms > c->write_deadline)
+		{
+			gw_count(GW_CLIENTS_TIMEOUT);
+			conn_close(c);
+		}
+		else if (c->deadline != 0 && now_ms > c->deadline)
 			conn_timeout(c);
+		else
+			conn_slim(c, now_ms);
 	}
-	while ((c = TAILQ_FIRST(&closed_conns)) != NULL)
-	{
-		TAILQ_REMOVE(&closed_conns, c, link);
-		conn_free(c);
-	}
+	conns_bury();
+}
+
+void
+conn_stop(void)
+{
+	struct conn *c;
+
+	while ((c = TAILQ_FIRST(&open_conns)) != NULL)
+		conn_close(c);
+	conns_bury();
 }
 
 void

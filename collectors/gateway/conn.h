@@ -24,6 +24,7 @@
 #define CONN_IDLE_MS      75000
 #define CONN_WRITE_MS     30000 /* without any progress */
 #define CONN_LINGER_MS    2000
+#define CONN_QUIET_MS     5000  /* an idle connection gives its buffers back */
 #define CONN_STREAM_BYTES 65536 /* an event stream that is further behind is dropped */
 
 enum conn_phase
@@ -55,8 +56,9 @@ struct conn
 	bool peer_done;  /* the client sent its end */
 	bool head_begun; /* bytes of an unfinished head are here */
 	struct sockaddr_storage peer;
-	int64_t deadline; /* of the phase, 0 = none */
-	int64_t began_ns; /* the request's head was complete */
+	int64_t deadline;       /* of the phase, 0 = none */
+	int64_t write_deadline; /* while output waits for the client, 0 = none */
+	int64_t began_ns;       /* the request's head was complete */
 
 	struct buf in;   /* not yet used bytes */
 	struct buf head; /* the head of the request being read, when it has a body */
@@ -69,6 +71,7 @@ struct conn
 
 	/* what outlives the slices, for the answer and the log */
 	bool keep_alive;
+	bool http10;
 	bool head_only;
 	char method[HTTP_METHOD_MAX + 1];
 	char path[160]; /* for the log: without the query string */
@@ -107,6 +110,9 @@ void conn_close(struct conn *c);
 
 /* Time limits; frees what was closed. A few times a second. */
 void conn_tick(int64_t now_ms);
+
+/* Ends and frees every connection: the end of the process. */
+void conn_stop(void);
 
 /* Ends connections without a request, and the others after their answer. */
 void conn_drain(void);

@@ -346,6 +346,7 @@ main(int argc, char **argv)
 	event_base_dispatch(gw_base);
 
 	conn_listen_stop();
+	conn_stop();
 	events_stop();
 	db_stop();
 	ctl_stop();
