@@ -8,11 +8,13 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <link.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,7 +40,7 @@
 
 #define SYNC_MS          50   /* results of so long share one fsync */
 #define DRAIN_MS         3000 /* how long a stop waits for acknowledgements */
-#define TRIM_MS          60000
+#define TRIM_MS          10000
 #define RESULT_BYTES_MAX (64 * 1024)
 #define BUNDLE_BYTES_MAX (4 * 1024 * 1024)
 #define ONCE_PARAMS_MAX  64
@@ -210,11 +212,10 @@ on_changed(void *arg)
 static void
 apply_tests(struct agent *a)
 {
-	struct test_list all = {0}, pulled = {0};
+	struct test_list all = {0};
 
-	if (!tests_copy(&all, &a->settings.canaries) || !tests_copy(&pulled, &a->pulled))
-		log_fatal("tests", NULL, "a test that was valid is not any more");
-	tests_join(&all, &pulled);
+	tests_copy(&all, &a->settings.canaries);
+	tests_copy(&all, &a->pulled);
 	sched_set(a->sched, &all, clock_mono_nano());
 	publish(a);
 }
@@ -354,10 +355,32 @@ on_drained(evutil_socket_t fd, short what, void *arg)
 	stop(arg, 0);
 }
 
+/* Unmaps one segment of the program that is never written: what is needed of it is mapped again
+ * from the page cache, what only the start needed is not. */
+static int
+segment_release(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	const uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE) - 1;
+
+	for (int i = 0; i < info->dlpi_phnum; i++)
+	{
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + p->p_vaddr, end = start + p->p_memsz;
+
+		start = (start + page) & ~page;
+		end &= ~page;
+		if (p->p_type == PT_LOAD && !(p->p_flags & PF_W) && start < end)
+			madvise((void *) start, end - start, MADV_DONTNEED);
+	}
+	return 1; /* the program comes first, libraries of a test build stay as they are */
+}
+
+/* Freed heap and unused code go back to the system. */
 static void
 on_trim(evutil_socket_t fd, short what, void *arg)
 {
 	malloc_trim(0);
+	dl_iterate_phdr(segment_release, NULL);
 }
 
 /* SIGTERM, SIGINT: no new runs, what is measured leaves if it can, the rest stays on disk. */

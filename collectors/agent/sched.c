@@ -204,7 +204,7 @@ item_free(struct item *item)
 		item->test->ops->cancel(item->run);
 		item->sched->stats.running--;
 	}
-	test_free(item->test);
+	test_destroy(item->test);
 	free(item);
 }
 
@@ -253,13 +253,13 @@ sched_set(struct sched *s, struct test_list *tests, int64_t now)
 
 		if (item && item->kept)
 		{
-			test_free(test); /* the same test twice: once is enough */
+			test_destroy(test); /* the same test twice: once is enough */
 			continue;
 		}
 		if (item && test_equal(item->test, test))
 		{
 			item->kept = true;
-			test_free(test);
+			test_destroy(test);
 		}
 		else
 		{

@@ -37,16 +37,14 @@ struct test_list
 	size_t count;
 };
 
-void test_free(struct test *test);
+void test_destroy(struct test *test);
 
 /* Same id and the same work: a running test may go on. */
 bool test_equal(const struct test *a, const struct test *b);
 
 void tests_free(struct test_list *list);
 
-/* Both lists into one that owns them; the sources are empty then. */
-void tests_join(struct test_list *into, struct test_list *from);
-bool tests_copy(struct test_list *into, const struct test_list *from);
+void tests_copy(struct test_list *into, const struct test_list *from);
 
 /* The setting "canaries": [{name, type, target, interval, timeout, params}]. */
 bool tests_read(struct test_list *list, const struct conf_node *node, struct conf_error *err);
