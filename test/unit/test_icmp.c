@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <sched.h>
-#include <sys/prctl.h>
 
 #include "agent/icmp/icmp.h"
 
@@ -410,13 +409,13 @@ write_file(const char *path, const char *text)
 	}
 }
 
-/* The router's side: waits for its interface, configures, says so, and stays until killed. */
+/* The router's side: waits for its interface, configures, says so, and stays until the
+ * test is gone. */
 static void
 router(int from_test, int to_test)
 {
 	char c = 0;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL); /* the test may have given up the right to end it */
 	CHECK(unshare(CLONE_NEWNET) == 0);
 	CHECK(write(to_test, "n", 1) == 1 && read(from_test, &c, 1) == 1);
 	CHECK(system("ip link set lo up && ip link set pb up && ip addr add 198.51.100.2/24 dev pb && "
@@ -428,8 +427,9 @@ router(int from_test, int to_test)
 	write_file("/proc/sys/net/ipv4/icmp_ratelimit", "0");
 	write_file("/proc/sys/net/ipv6/icmp/ratelimit", "0");
 	CHECK(write(to_test, "r", 1) == 1);
-	for (;;)
-		pause();
+	/* Ends with the test, which may have given up the right to send it a signal. */
+	CHECK(read(from_test, &c, 1) == 0);
+	_exit(0);
 }
 
 static pid_t
@@ -444,7 +444,11 @@ lab_open(void)
 	CHECK(pipe(down) == 0 && pipe(up) == 0);
 	pid = fork();
 	if (pid == 0)
+	{
+		close(down[1]);
+		close(up[0]);
 		router(down[0], up[1]);
+	}
 	CHECK(read(up[0], &c, 1) == 1);
 	snprintf(command, sizeof(command),
 			 "ip link set lo up && ip link add pa type veth peer name pb && ip link set pb netns %d && "

@@ -509,19 +509,22 @@ on_resolved(const struct resolver_answer *answer, void *arg)
 static void
 hop_start(struct canary_run *run)
 {
+	char err[240] = "out of memory";
+
 	memset(&run->times, 0, sizeof(run->times));
 	free(run->seen);
 	run->seen = NULL;
 	run->phase = HTTP_PHASE_RESOLVE;
-	run->times.began = probe_now();
 	run->answer.count = 0;
 	run->address = 0;
 	memset(&run->parser, 0, sizeof(run->parser));
-	run->probe.query = resolver_resolve(run->probe.env->resolver, run->url.host, run->cmd->family,
-	                                    on_resolved, run);
+	if (!run->url.tls || tls_prepare(run->cmd->ca_file, err, sizeof(err)))
+		run->probe.query = resolver_resolve(run->probe.env->resolver, run->url.host,
+											run->cmd->family, on_resolved, run);
+	run->times.began = probe_now();
 	if (run->probe.query == NULL)
 	{
-		probe_fail(&run->probe, ERROR_LOCAL_FAULT, "out of memory");
+		probe_fail(&run->probe, ERROR_LOCAL_FAULT, "%s", err);
 		probe_end_soon(&run->probe);
 	}
 }
@@ -555,9 +558,13 @@ http_start(struct canary_env *env, const struct test_spec *spec, const void *cmd
 {
 	const struct http_cmd *parsed = cmd;
 	struct canary_run *run = calloc(1, sizeof(*run));
+	char ignored[240];
 
 	if (run == NULL)
 		return NULL;
+	/* Before the clock starts; when it fails, the hop fails for the same reason. */
+	if (parsed->url.tls)
+		tls_prepare(parsed->ca_file, ignored, sizeof(ignored));
 	run->cmd = parsed;
 	run->fd = -1;
 	run->url = parsed->url;

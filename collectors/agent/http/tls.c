@@ -171,6 +171,12 @@ context_get(const char *path, char *err, size_t errlen)
 	return spare->ctx;
 }
 
+bool
+tls_prepare(const char *ca_file, char *err, size_t errlen)
+{
+	return context_get(ca_file, err, errlen) != NULL;
+}
+
 void
 tls_forget(void)
 {

@@ -39,6 +39,10 @@ struct tls_seen
 
 struct tls;
 
+/* Reads the file of CA certificates unless that has been done: it takes longer than a handshake, and
+ * is not to be measured as one. False with a sentence in err. */
+bool tls_prepare(const char *ca_file, char *err, size_t errlen);
+
 /* A client on a connected socket. host is a name or an address without brackets. NULL with a
  * sentence in err: the file of CA certificates cannot be used, or memory is out. */
 struct tls *tls_new(int fd, const char *host, const char *ca_file, char *err, size_t errlen);
