@@ -72,7 +72,7 @@ BEGIN
   IF NOT coalesce(query ? field, false) THEN
     RETURN fallback;
   END IF;
-  IF (query ->> field) !~ '^[0-9]{1,9}$' OR (query ->> field)::integer NOT BETWEEN low AND high THEN
+  IF coalesce(query ->> field, '') !~ '^[0-9]{1,9}$' OR (query ->> field)::integer NOT BETWEEN low AND high THEN
     PERFORM probectl_internal.invalid(field, format('"%s" must be a whole number from %s to %s', field, low, high));
   END IF;
   RETURN (query ->> field)::integer;
@@ -86,12 +86,12 @@ BEGIN
   IF NOT coalesce(query ? field, false) THEN
     RETURN NULL;
   END IF;
-  IF (query ->> field) !~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$' THEN
+  IF coalesce(query ->> field, '') !~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$' THEN
     PERFORM probectl_internal.invalid(field, format('"%s" must be a time like 2026-01-31T12:00:00Z', field));
   END IF;
   RETURN (query ->> field)::timestamptz;
 EXCEPTION
-  WHEN datetime_field_overflow THEN
+  WHEN data_exception THEN
     PERFORM probectl_internal.invalid(field, format('"%s" is not a time', field));
     RETURN NULL;
 END
@@ -267,7 +267,8 @@ BEGIN
   IF t.timeout_seconds > t.interval_seconds THEN
     PERFORM probectl_internal.invalid('timeout_seconds', 'the timeout must not be longer than the interval');
   END IF;
-  IF jsonb_typeof(t.params) <> 'object' OR pg_column_size(t.params) > 8192 THEN
+  -- Measured as text: 1e100000 is a few bytes in a jsonb and 100 kB in every answer.
+  IF jsonb_typeof(t.params) <> 'object' OR octet_length(t.params::text) > 8192 THEN
     PERFORM probectl_internal.invalid('params', '"params" must be an object of at most 8 kB');
   END IF;
   FOR param IN SELECT key, value FROM jsonb_each(t.params) LOOP
@@ -423,7 +424,7 @@ DECLARE
 BEGIN
   PERFORM probectl_internal.input_known(query, '{limit,after}');
   IF query ? 'after' THEN
-    IF (query ->> 'after') !~ '^[0-9]{1,18}$' THEN
+    IF coalesce(query ->> 'after', '') !~ '^[0-9]{1,18}$' THEN
       PERFORM probectl_internal.invalid('after', '"after" must be a sequence number');
     END IF;
     before := (query ->> 'after')::bigint;

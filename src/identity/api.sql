@@ -38,7 +38,7 @@ CREATE OR REPLACE FUNCTION probectl_internal.credential_create(kind text, name t
 DECLARE
   minted record;
 BEGIN
-  IF ttl <= interval '0' OR ttl > interval '10 years' THEN
+  IF ttl IS NULL OR ttl <= interval '0' OR ttl > interval '10 years' THEN
     PERFORM probectl_internal.invalid('ttl', 'a lifetime must be positive and at most ten years');
   END IF;
   SELECT * INTO minted FROM probectl_internal.credential_mint(credential_create.kind);
@@ -70,7 +70,7 @@ BEGIN
 EXCEPTION
   WHEN unique_violation THEN
     RAISE EXCEPTION USING ERRCODE = 'PC409', MESSAGE = 'there is a user with this address';
-  WHEN check_violation THEN
+  WHEN check_violation OR not_null_violation THEN
     RAISE EXCEPTION USING ERRCODE = 'PC422', MESSAGE = 'this is not an e-mail address, or a name is empty', DETAIL = 'field: email';
 END
 $$;
@@ -234,6 +234,9 @@ CREATE OR REPLACE FUNCTION probectl.ca_issue_server(csr text, names text[]) RETU
 DECLARE
   issued record;
 BEGIN
+  IF coalesce(cardinality(names), 0) = 0 OR (SELECT bool_or(n IS NULL OR n !~ '^[A-Za-z0-9*_.:-]{1,253}$') FROM unnest(names) n) THEN
+    PERFORM probectl_internal.invalid('names', 'a server certificate needs at least one name, each a DNS name or an address');
+  END IF;
   SELECT * INTO issued FROM probectl_internal.ca_issue(csr, 'server', names);
   PERFORM probectl_internal.provider_audit_append('ca.issue_server', issued.serial, 'ok',
                                                   json_build_object('names', names, 'not_after', issued.not_after));
@@ -303,15 +306,19 @@ CREATE OR REPLACE FUNCTION probectl.agent_register(hostname text, version text, 
 DECLARE
   me uuid := probectl_internal.agent_required();
 BEGIN
-  IF jsonb_typeof(labels) <> 'object' OR pg_column_size(labels) > 16384 OR cardinality(capabilities) > 64 THEN
-    PERFORM probectl_internal.invalid('labels', 'labels must be an object of at most 16 kB, capabilities at most 64');
+  labels := coalesce(labels, '{}');
+  capabilities := coalesce(capabilities, '{}');
+  IF jsonb_typeof(labels) <> 'object' OR octet_length(labels::text) > 16384 OR cardinality(capabilities) > 64
+     OR octet_length(capabilities::text) > 4096 THEN
+    PERFORM probectl_internal.invalid('labels', 'labels must be an object of at most 16 kB, capabilities at most 64 short words');
   END IF;
   UPDATE probectl.agent a
-     SET hostname = left(agent_register.hostname, 255), version = left(agent_register.version, 64),
+     SET hostname = coalesce(left(agent_register.hostname, 255), ''), version = coalesce(left(agent_register.version, 64), ''),
          capabilities = agent_register.capabilities, labels = agent_register.labels
    WHERE a.tenant_id = probectl.current_tenant() AND a.agent_id = me
      AND (a.hostname, a.version, a.capabilities, a.labels)
-         IS DISTINCT FROM (left(agent_register.hostname, 255), left(agent_register.version, 64), agent_register.capabilities, agent_register.labels);
+         IS DISTINCT FROM (coalesce(left(agent_register.hostname, 255), ''), coalesce(left(agent_register.version, 64), ''),
+                           agent_register.capabilities, agent_register.labels);
   INSERT INTO probectl.agent_state AS s (agent_id, last_seen_at) VALUES (me, probectl.clock_now())
     ON CONFLICT (tenant_id, agent_id) DO UPDATE SET last_seen_at = excluded.last_seen_at;
   SELECT r.test_revision INTO config_epoch FROM probectl.tenant_revision r WHERE r.tenant_id = probectl.current_tenant();
@@ -335,7 +342,7 @@ BEGIN
     VALUES (me, probectl.clock_now(), coalesce((status ->> 'config_epoch')::bigint, 0),
             coalesce((status ->> 'spool_records')::bigint, 0), coalesce((status ->> 'spool_bytes')::bigint, 0),
             CASE WHEN oldest > 0 THEN to_timestamp((oldest / 1000000000)::double precision) END,
-            CASE WHEN jsonb_typeof(status -> 'dropped') = 'object' AND pg_column_size(status -> 'dropped') < 4096 THEN status -> 'dropped' ELSE '{}' END,
+            CASE WHEN jsonb_typeof(status -> 'dropped') = 'object' AND octet_length((status -> 'dropped')::text) < 4096 THEN status -> 'dropped' ELSE '{}' END,
             coalesce((status ->> 'clock_skew_nano')::double precision, 0) / 1000000)
     ON CONFLICT (tenant_id, agent_id) DO UPDATE
        SET last_seen_at = excluded.last_seen_at, config_epoch = excluded.config_epoch, spool_records = excluded.spool_records,

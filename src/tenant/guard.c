@@ -34,6 +34,7 @@ static ExecutorCheckPerms_hook_type previous_perms = NULL;
 
 /* Server functions a bound transaction may not call; a trailing * means every name so begun. */
 static const char *const refused_functions[] = {
+	"currtid*",
 	"currval",
 	"database_to_xml*",
 	"lastval",
@@ -42,20 +43,26 @@ static const char *const refused_functions[] = {
 	"lowrite",
 	"nextval",
 	"pg_advisory_*",
+	"pg_blocking_pids",
 	"pg_cancel_backend",
 	"pg_column_is_updatable",
+	"pg_current_snapshot",
+	"pg_current_wal_*",
 	"pg_cursor",
 	"pg_database_size",
 	"pg_export_snapshot",
 	"pg_get_*",
 	"pg_indexes_size",
+	"pg_last_*",
 	"pg_lock_status",
+	"pg_logical_*",
 	"pg_ls_*",
 	"pg_mcv_list_items",
 	"pg_notify",
 	"pg_prepared_*",
 	"pg_read_*",
 	"pg_relation_*",
+	"pg_safe_snapshot_blocking_pids",
 	"pg_sequence_last_value",
 	"pg_stat_*",
 	"pg_table_size",
@@ -63,11 +70,14 @@ static const char *const refused_functions[] = {
 	"pg_terminate_backend",
 	"pg_total_relation_size",
 	"pg_try_advisory_*",
+	"pg_xact_*",
 	"query_to_xml*",
 	"schema_to_xml*",
 	"set_config",
 	"setval",
 	"table_to_xml*",
+	"txid_current_snapshot",
+	"txid_status",
 };
 
 /* Only the tenant's own statements are judged: bound, and running as the tenant's role. */
@@ -88,7 +98,10 @@ static void
 guard_set(const VariableSetStmt *stmt)
 {
 	static const char *const fixed[] = {"role", "session_authorization", "row_security",
-										"session_replication_role", "search_path"};
+										"session_replication_role", "search_path",
+										/* a plan that is printed tells what EXPLAIN would */
+										"client_min_messages", "debug_print_parse",
+										"debug_print_plan", "debug_print_rewritten"};
 
 	if (stmt->kind == VAR_RESET_ALL || !stmt->is_local || stmt->name == NULL)
 		refuse("SET other than SET LOCAL");
