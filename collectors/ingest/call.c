@@ -165,11 +165,12 @@ receive_done(struct tag *tag, bool ok)
 	grpc_byte_buffer *message = call->received;
 
 	call->received = NULL;
-	/* A peer that ends or vanishes is a success without a message. A failure is gRPC's: the
-	 * message was too large, and the call is lost already. */
+	/* A peer that ends or vanishes is a success without a message. A failure is gRPC's, which has
+	 * ended the call already and does not say why: the message was too large, or the connection
+	 * broke in the middle of it. */
 	if (!ok && !call->finishing)
-		call_refuse(call, STAT_REFUSED_OVERSIZE, GRPC_STATUS_RESOURCE_EXHAUSTED,
-		            "a message is larger than limits.message_bytes");
+		call_refuse(call, STAT_REFUSED_TOO_LARGE, GRPC_STATUS_RESOURCE_EXHAUSTED,
+		            "a message is larger than limits.message_bytes, or was cut off");
 	if (!call->finishing)
 		call->method->message(call, message);
 	grpc_byte_buffer_destroy(message);

@@ -282,6 +282,8 @@ server_create(const struct server_settings *settings)
 	    /* No compression: a message must not grow after its size was checked. */
 	    arg_int(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1),
 	    arg_int(GRPC_ARG_ENABLE_CHANNELZ, 0),
+	    /* What goes out is small; a full TLS record of buffer for each agent is not needed. */
+	    arg_int(GRPC_ARG_TSI_MAX_FRAME_SIZE, 4096),
 	    {.type = GRPC_ARG_POINTER,
 	     .key = (char *) GRPC_ARG_RESOURCE_QUOTA,
 	     .value.pointer = {quota, grpc_resource_quota_arg_vtable()}},

@@ -161,8 +161,8 @@ class Database:
     name = "regress_probectl_ingest"
 
     def __init__(self):
-        script = ("set -e; . dev/lib/server.sh; server_tree; server_start; "
-                  f"server_database {self.name} >&2; echo \"$WORK $TREE_BIN\"")
+        script = (". dev/lib/server.sh; server_tree && server_start && "
+                  f"server_database {self.name} >&2 && echo \"$WORK $TREE_BIN\" || {{ server_remove; exit 1; }}")
         out = run("bash", "-c", script, cwd=BUILD_TOP, stdin=subprocess.DEVNULL)
         self.work, self.bin = out.split()[-2:]
         self.data = f"{self.work}/data"

@@ -387,7 +387,7 @@ def test_oversize_message(world, ingest, agent):
         stream.send(world.messages.request(1, 1, [b"x" * 70000]))
         assert stream.end() == Code.RESOURCE_EXHAUSTED
         assert producer.status("Attest") == Code.OK
-    assert one.refused("oversize") == 1
+    assert one.refused("too_large_or_cut_off") == 1
 
 
 def test_compressed_message_is_refused(world, shared, agent):
