@@ -27,13 +27,14 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 
-#define READ_SIZE    16384
-#define IN_MAX       (HTTP_HEAD_MAX + READ_SIZE)
-#define HEAD_ROOM    4096 /* of an answer's head, above its body */
-#define OUT_MAX      (128 << 20)
-#define OUT_KEEP     65536 /* an output buffer beyond this is given back after use */
-#define LINGER_MAX   (4 << 20)
-#define LISTEN_QUEUE 511
+#define READ_SIZE        16384
+#define STREAM_READ_SIZE 256 /* what a stream's client says is dropped */
+#define IN_MAX           (HTTP_HEAD_MAX + READ_SIZE)
+#define HEAD_ROOM        4096 /* of an answer's head, above its body */
+#define OUT_MAX          (128 << 20)
+#define OUT_KEEP         65536 /* an output buffer beyond this is given back after use */
+#define LINGER_MAX       (4 << 20)
+#define LISTEN_QUEUE     511
 
 /* What every answer says, whatever it is. The content policy allows this origin only; the
  * page styles itself from files and through the style object, which it does not cover. */
@@ -182,8 +183,8 @@ log_answer(const struct conn *c, int status, int64_t ns)
 	bool slow = ns / 1000000 >= gw_settings.slow_ms;
 
 	if (gw_settings.access_log == ACCESS_OFF ||
-	    (gw_settings.access_log == ACCESS_ERRORS && status < 500 && !slow))
-		return;
+	    (gw_settings.access_log == ACCESS_ERRORS && (status < 500 || status == 503) && !slow))
+		return; /* 503 is counted, and its cause has a line of its own */
 	log_info("http", conn_peer_name(c, peer, sizeof peer), "%s %s %d in %.1f ms, request %s%s",
 	         c->method, c->path, status, (double) ns / 1e6, c->request_id, slow ? ", slow" : "");
 }
@@ -243,6 +244,21 @@ conn_reply(struct conn *c, const struct conn_reply *r)
 	conn_run(c);
 }
 
+/* A stream lives for hours and reads nothing: thousands of them must stay small. The
+ * request that is still being handled lies in `in` or in `head`, whose bytes stay. */
+static void
+stream_slim(struct conn *c)
+{
+	buf_free(&c->body);
+	buf_init(&c->body, (size_t) gw_settings.body_bytes);
+	if (c->running)
+		return;
+	buf_free(&c->in);
+	buf_init(&c->in, IN_MAX);
+	buf_free(&c->head);
+	buf_init(&c->head, HTTP_HEAD_MAX);
+}
+
 void
 conn_stream_begin(struct conn *c)
 {
@@ -251,6 +267,7 @@ conn_stream_begin(struct conn *c)
 	buf_put(&c->out, "\r\n", 2);
 	count_answer(c, 200);
 	enter_phase(c, CONN_STREAM, 0);
+	stream_slim(c);
 	conn_run(c);
 }
 
@@ -486,6 +503,7 @@ read_ended(struct conn *c)
 static enum run
 run_read(struct conn *c)
 {
+	size_t size = c->phase == CONN_STREAM ? STREAM_READ_SIZE : READ_SIZE;
 	uint8_t *to;
 	size_t n = 0;
 
@@ -498,18 +516,18 @@ run_read(struct conn *c)
 		read_pause(c);
 		return RUN_WAIT;
 	}
-	to = buf_room(&c->in, READ_SIZE);
+	to = buf_room(&c->in, size);
 	if (to == NULL)
 	{
 		conn_close(c);
 		return RUN_WAIT;
 	}
-	switch (tls_read(c->tls, to, READ_SIZE, &n))
+	switch (tls_read(c->tls, to, size, &n))
 	{
 		case TLS_DONE:
 			buf_added(&c->in, n);
 			/* A short read emptied the socket; if not, the event comes again. */
-			c->readable = n == READ_SIZE;
+			c->readable = n == size;
 			return RUN_AGAIN;
 		case TLS_WANT_READ: c->readable = false; break;
 		case TLS_WANT_WRITE: wait_writable(c); break;

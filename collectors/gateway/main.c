@@ -234,10 +234,9 @@ terminate(evutil_socket_t signo, short what, void *arg)
 static void
 check_start(int64_t now)
 {
-	bool fatal;
-	const char *reason, *error = ctl_last_error(&fatal);
-
 	static bool answered;
+	bool fatal;
+	const char *reason = NULL, *error = ctl_last_error(&fatal);
 
 	answered = answered || ctl_ready(&reason);
 	if (answered)
@@ -250,7 +249,7 @@ check_start(int64_t now)
 		    error);
 	if (now - started_ms > gw_settings.startup_ms)
 		log_fatal("main", NULL, "no database after %lld ms: %s; start it or change `database`",
-		          (long long) gw_settings.startup_ms, error);
+		          (long long) gw_settings.startup_ms, error[0] != '\0' ? error : reason);
 }
 
 static void

@@ -1030,6 +1030,68 @@ def test_sigterm_lets_requests_finish(another, cluster):
     wait_for("stream ended", lambda: stream.ended)
 
 
+# ---- on the real extension ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(stack):
+    g = Gateway.__new__(Gateway)
+    g.port, g.cert, g.stack = int(stack.gateway_listen.split(":")[1]), stack.ca, stack
+    return g
+
+
+@pytest.fixture(scope="module")
+def other_token(real):
+    real.stack.cli("tenant", "create", "gateway-other", "Other")
+    return real.stack.cli("token", "create", "gateway", "--tenant", "gateway-other").stdout.strip()
+
+
+def a_test(name):
+    return {"name": name, "type": "tcp", "target": "127.0.0.1:1", "interval_seconds": 3600}
+
+
+def test_real_events_stay_in_their_tenant(real, other_token):
+    ours, theirs = Stream(real, real.stack.token), Stream(real, other_token)
+    assert real.call("POST", "/v1/tests", a_test("ours"), token=real.stack.token)[0] == 201
+    wait_for("our event", lambda: "test" in ours.events())
+    assert theirs.events() == []
+    assert real.call("POST", "/v1/tests", a_test("theirs"), token=other_token)[0] == 201
+    wait_for("their event", lambda: theirs.events() == ["test"])
+    names = [t["name"] for t in json.loads(real.get("/v1/tests", token=other_token)[2])["items"]]
+    assert names == ["theirs"]
+    ours.close()
+    theirs.close()
+
+
+def test_real_session_from_link_to_sign_out(real):
+    code = real.stack.cli("signin").stdout.strip().split("#")[1]
+    cookie = sign_in(real, code)
+    assert {"HttpOnly", "Secure", "SameSite=Lax", "Path=/"} <= {p.strip() for p in cookie.split(";")}
+    session = cookie.split(";")[0].split("=", 1)[1]
+    assert json.loads(real.get("/v1/me", cookie=session)[2])["tenant"]["slug"] == "default"
+    js = {"Content-Type": "application/json"}
+    body = json.dumps(a_test("by cookie"))
+    assert real.call("POST", "/v1/tests", body, cookie=session, headers=js)[0] == 403
+    js["Origin"] = real.origin()
+    assert real.call("POST", "/v1/tests", body, cookie=session, headers=js)[0] == 201
+    status, _, data = real.call("POST", "/v1/tests", body, cookie=session, headers=js)
+    assert status == 409, data
+    status, _, data = real.call("POST", "/v1/tests", '{"name":"x","type":"tcp"}', cookie=session, headers=js)
+    assert status == 422 and error_of(data)["field"] == "target"
+    stream = Stream(real, session)
+    assert real.call("POST", "/auth/signout", cookie=session, headers=js)[0] == 204
+    assert real.get("/v1/me", cookie=session)[0] == 401
+    wait_for("end of the stream", lambda: stream.ended, 16)
+
+
+def test_real_denial_and_foreign_object(real, other_token):
+    made = json.loads(real.call("POST", "/v1/tests", a_test("mine alone"), token=real.stack.token)[2])
+    for method, body in (("GET", None), ("PATCH", {"enabled": False}), ("DELETE", None)):
+        assert real.call(method, "/v1/tests/" + made["test_id"], body, token=other_token)[0] == 404
+    assert real.get("/v1/tests/" + made["test_id"], token=real.stack.token)[0] == 200
+    assert real.get("/v1/tests/not-a-uuid", token=real.stack.token)[0] in (404, 422)
+
+
 # ---- throughput -------------------------------------------------------------------------
 
 
