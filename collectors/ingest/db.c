@@ -131,6 +131,7 @@ struct db
 	struct db_queue small, bulk; /* not sent yet */
 	bool bulk_turn;
 	bool away_logged; /* one line per outage */
+	bool greeted;     /* it was there once */
 	bool aborted;
 	_Atomic int ready;
 	uint64_t faults;
@@ -183,6 +184,8 @@ queue_take(struct db_queue *queue)
 }
 
 /* ---- outcome of a request ---- */
+
+static const char db_lost[] = "the connection to the database was lost, send again";
 
 static void
 request_fail(struct db_request *request, enum db_code code, const char *message)
@@ -239,10 +242,17 @@ request_error(struct db *db, struct db_request *request, const PGresult *result)
 		request_fail(request, db_sqlstates[i].code, text);
 		return;
 	}
+	/* 08 connection exception, 57P operator intervention: the server goes away. libpq's own errors
+	 * have no code and mean the same. */
+	if (sqlstate == NULL || strncmp(sqlstate, "08", 2) == 0 || strncmp(sqlstate, "57P", 3) == 0)
+	{
+		request_fail(request, DB_UNAVAILABLE, db_lost);
+		return;
+	}
 	db->faults++;
 	stat_add(STAT_DB_FAULTS, 1);
 	log_limited(LOG_LEVEL_ERROR, "database", NULL, "fault %llu: %s: %s%s%s",
-	            (unsigned long long) db->faults, sqlstate ? sqlstate : "no code",
+	            (unsigned long long) db->faults, sqlstate,
 	            primary ? primary : PQresultErrorMessage(result), detail ? ": " : "",
 	            detail ? detail : "");
 	snprintf(text, sizeof(text),
@@ -432,7 +442,7 @@ conn_lost(struct db_conn *conn, const char *why)
 		while ((request = orphans.head) != NULL)
 		{
 			orphans.head = request->next;
-			request_unavailable(request, "the connection to the database was lost, send again");
+			request_unavailable(request, db_lost);
 		}
 	}
 	db_schedule(db);
@@ -446,9 +456,13 @@ conn_ready(struct db_conn *conn)
 	conn_state(conn, CONN_READY);
 	conn->backoff_ms = DB_BACKOFF_MIN_MS;
 	stat_add(STAT_DB_RECONNECTS, 1);
-	if (db->away_logged || (!conn->listener && db->ready == 1))
+	/* When the last one is back, so that an outage is two lines, not two for each. */
+	if (db->ready == db->settings.connections && (db->away_logged || !db->greeted))
+	{
 		log_info("database", NULL, "connected");
-	db->away_logged = false;
+		db->away_logged = false;
+		db->greeted = true;
+	}
 	if (conn->listener)
 		db->settings.notified(NULL);
 	db_schedule(db);
