@@ -22,4 +22,9 @@ findings_from < <(grep -vE '^(Pg_magic_func|_PG_init|pg_finfo_pctl_[a-z0-9_]+|pc
 while IFS= read -r record; do
 	grep -qx "${record#pg_finfo_}" <<<"$symbols" || finding "$lib:0: $record without its function"
 done < <(grep '^pg_finfo_' <<<"$symbols" || true)
+
+# What the linker lets pass and the server refuses to load.
+while IFS= read -r name; do
+	finding "$lib:0: $name is used but nowhere defined"
+done < <(nm -D --undefined-only "$lib" | awk '{ print $NF }' | grep '^pctl_' || true)
 finish "$(wc -l <<<"$symbols") symbols in $lib"

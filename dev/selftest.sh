@@ -90,6 +90,8 @@ tree
 mkdir build
 printf 'int pctl_ok(void) { return 0; }\nint leak(void) { return 0; }\n' | gcc -shared -fPIC -x c -o build/probectl.so -
 expect fails check-exported-symbols.sh 'leak is exported'
+printf 'int pctl_gone(void);\nint pctl_ok(void) { return pctl_gone(); }\n' | gcc -shared -fPIC -x c -o build/probectl.so -
+expect fails check-exported-symbols.sh 'pctl_gone is used but nowhere defined'
 printf 'int pctl_ok(void) { return 0; }\n' | gcc -shared -fPIC -x c -o build/probectl.so -
 expect passes check-exported-symbols.sh
 
