@@ -580,6 +580,46 @@ def test_keep_alive_http10_and_close(gw):
         wait_for("end after HTTP/1.0", lambda: s.recv(65536) == b"")
 
 
+def test_http10_keep_alive_when_asked(gw):
+    with gw.raw() as s:
+        for _ in range(2):
+            s.sendall(b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            data = b""
+            while not data.endswith(b"}"):
+                data += s.recv(65536)
+            assert b"\r\nConnection: keep-alive\r\n" in data
+
+
+def test_client_that_ends_its_side_gets_its_answers(gw):
+    """Two requests, the second still with the database, and the end of the client's side behind them."""
+    with gw.raw(b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\nGET /v1/sleep/0.3 HTTP/1.1\r\n" + HOST +
+                b"Authorization: Bearer pct_a\r\n\r\n") as s:
+        s.shutdown(socket.SHUT_WR)  # without a close notification, as a dying client does
+        plain = socket.socket(fileno=os.dup(s.fileno()))
+        plain.settimeout(10)
+        received = 0
+        while True:
+            chunk = plain.recv(65536)
+            if not chunk:
+                break
+            received += len(chunk)
+        plain.close()
+    assert received > 1500, "both answers, still encrypted"
+    assert gw.get("/healthz")[0] == 200
+
+
+def test_client_that_leaves_costs_nothing(gw):
+    before = gw.metric("probectl_gateway_clients")
+    for _ in range(20):
+        gw.raw(b"GET /v1/sleep/0.5 HTTP/1.1\r\n" + HOST + b"Authorization: Bearer pct_a\r\n\r\n").close()
+        gw.raw(b"POST /v1/tests HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\n{").close()
+        gw.raw(b"GET /v1/ev").close()
+    socket.create_connection(("127.0.0.1", gw.port)).close()
+    wait_for("all of them gone", lambda: gw.metric("probectl_gateway_clients") <= before)
+    wait_for("their requests done", lambda: gw.metric("probectl_backlog") == 0)
+    assert gw.get("/v1/me", token=TOKEN_A)[0] == 200
+
+
 def test_expect_continue(gw):
     with gw.raw(b"POST /v1/tests HTTP/1.1\r\n" + HOST + b"Authorization: Bearer pct_a\r\nContent-Length: 2\r\n"
                 b"Content-Type: application/json\r\nExpect: 100-continue\r\n\r\n") as s:
