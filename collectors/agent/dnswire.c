@@ -53,7 +53,10 @@ dns_name_parse(const char *text, struct dns_name *name)
 
 		/* One byte of length and one of the root label are still to come. */
 		if (label == 0 || label > 63 || name->len + label + 2 > DNS_NAME_MAX)
+		{
+			name->len = 0;
 			return false;
+		}
 		name->bytes[name->len++] = (uint8_t) label;
 		for (size_t i = 0; i < label; i++)
 			name->bytes[name->len++] = lower((uint8_t) text[i]);

@@ -49,7 +49,8 @@ struct dns_answer
 	uint8_t addresses[DNS_ADDRESSES_MAX][16]; /* 4 bytes used for A */
 };
 
-/* "www.example.net" or with a final dot. False when it cannot be a DNS name. */
+/* "www.example.net" or with a final dot. False, and an empty name, when it cannot be a DNS
+ * name. */
 bool dns_name_parse(const char *text, struct dns_name *name);
 
 /* Length of the query written to buf, which has room for DNS_QUERY_MAX bytes. */

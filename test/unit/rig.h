@@ -76,7 +76,7 @@ rig_done(const struct result *result, void *arg)
 /* params: "key", "value", ..., NULL; NULL for none. */
 static inline void
 rig_spec(struct rig *rig, const char *type, const char *target, uint32_t timeout_ms,
-		 const char *const *params)
+         const char *const *params)
 {
 	memset(&rig->spec, 0, sizeof(rig->spec));
 	snprintf(rig->spec.test_id, sizeof(rig->spec.test_id), "00000000-0000-4000-8000-000000000001");
@@ -96,7 +96,7 @@ rig_spec(struct rig *rig, const char *type, const char *target, uint32_t timeout
 /* False with rig->err when the parameters are refused. */
 static inline bool
 rig_run(struct rig *rig, const char *type, const char *target, uint32_t timeout_ms,
-		const char *const *params)
+        const char *const *params)
 {
 	const struct canary_ops *ops = canary_find(type);
 	void *cmd = NULL;

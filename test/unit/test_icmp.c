@@ -23,7 +23,7 @@ test_request(void **state)
 {
 	/* type 8, code 0, checksum, id 1234, sequence 0102, token, then 08 */
 	static const uint8_t expected[] = {0x08, 0x00, 0xb6, 0x7e, 0x12, 0x34, 0x01, 0x02, 0x11,
-									   0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x08};
+	                                   0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x08};
 	uint8_t packet[sizeof(expected)];
 	uint32_t sum = 0;
 
@@ -42,10 +42,10 @@ test_request(void **state)
 }
 
 static const uint8_t reply4[] = {
-	/* IPv4: header of 20 bytes, protocol 1 */
-	0x45, 0, 0, 36, 0, 0, 0, 0, 64, 1, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1,
-	/* echo reply, id 1234, sequence 0102, token */
-	0, 0, 0, 0, 0x12, 0x34, 0x01, 0x02, 1, 2, 3, 4, 5, 6, 7, 8};
+    /* IPv4: header of 20 bytes, protocol 1 */
+    0x45, 0, 0, 36, 0, 0, 0, 0, 64, 1, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1,
+    /* echo reply, id 1234, sequence 0102, token */
+    0, 0, 0, 0, 0x12, 0x34, 0x01, 0x02, 1, 2, 3, 4, 5, 6, 7, 8};
 
 static void
 test_reply(void **state)
@@ -76,9 +76,11 @@ test_reply(void **state)
 static size_t
 quote4(uint8_t *p, uint8_t type, uint8_t code)
 {
-	static const uint8_t outer[] = {0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2};
-	static const uint8_t inner[] = {0x45, 0, 0, 84, 0, 0, 0, 0, 63, 1, 0, 0, 10, 0, 0, 2, 192, 0, 2, 9,
-									8, 0, 0xaa, 0xbb, 0x12, 0x34, 0x01, 0x02};
+	static const uint8_t outer[] = {0x45, 0, 0,  56, 0, 0, 0,  0, 64, 1,
+	                                0,    0, 10, 0,  0, 1, 10, 0, 0,  2};
+	static const uint8_t inner[] = {0x45, 0, 0,    84,   0,    0,    0,    0,   63, 1,
+	                                0,    0, 10,   0,    0,    2,    192,  0,   2,  9,
+	                                8,    0, 0xaa, 0xbb, 0x12, 0x34, 0x01, 0x02};
 	const uint8_t error[] = {type, code, 0, 0, 0, 0, 0x05, 0x78}; /* next-hop MTU 1400 */
 
 	memcpy(p, outer, sizeof(outer));
@@ -96,11 +98,11 @@ test_errors4(void **state)
 		enum error_type error;
 		uint32_t mtu;
 	} cases[] = {
-		{3, 0, ERROR_NET_UNREACHABLE, 0},	 {3, 1, ERROR_HOST_UNREACHABLE, 0},
-		{3, 4, ERROR_HOST_UNREACHABLE, 1400}, {3, 9, ERROR_ADMIN_PROHIBITED, 0},
-		{3, 10, ERROR_ADMIN_PROHIBITED, 0},	 {3, 13, ERROR_ADMIN_PROHIBITED, 0},
-		{3, 200, ERROR_HOST_UNREACHABLE, 0}, {11, 0, ERROR_TTL_EXCEEDED, 0},
-		{11, 1, ERROR_TTL_EXCEEDED, 0},		 {12, 0, ERROR_HOST_UNREACHABLE, 0},
+	    {3, 0, ERROR_NET_UNREACHABLE, 0},     {3, 1, ERROR_HOST_UNREACHABLE, 0},
+	    {3, 4, ERROR_HOST_UNREACHABLE, 1400}, {3, 9, ERROR_ADMIN_PROHIBITED, 0},
+	    {3, 10, ERROR_ADMIN_PROHIBITED, 0},   {3, 13, ERROR_ADMIN_PROHIBITED, 0},
+	    {3, 200, ERROR_HOST_UNREACHABLE, 0},  {11, 0, ERROR_TTL_EXCEEDED, 0},
+	    {11, 1, ERROR_TTL_EXCEEDED, 0},       {12, 0, ERROR_HOST_UNREACHABLE, 0},
 	};
 	uint8_t packet[64];
 	struct icmp_seen seen;
@@ -149,9 +151,9 @@ test_errors6(void **state)
 		enum error_type error;
 		uint32_t mtu;
 	} cases[] = {
-		{1, 0, ERROR_NET_UNREACHABLE, 0},	{1, 1, ERROR_ADMIN_PROHIBITED, 0},
-		{1, 3, ERROR_HOST_UNREACHABLE, 0},	{1, 5, ERROR_ADMIN_PROHIBITED, 0},
-		{2, 0, ERROR_HOST_UNREACHABLE, 1280}, {3, 0, ERROR_TTL_EXCEEDED, 0},
+	    {1, 0, ERROR_NET_UNREACHABLE, 0},     {1, 1, ERROR_ADMIN_PROHIBITED, 0},
+	    {1, 3, ERROR_HOST_UNREACHABLE, 0},    {1, 5, ERROR_ADMIN_PROHIBITED, 0},
+	    {2, 0, ERROR_HOST_UNREACHABLE, 1280}, {3, 0, ERROR_TTL_EXCEEDED, 0},
 	};
 	uint8_t packet[8 + 40 + 8 + 8] = {0};
 	struct icmp_seen seen;
@@ -188,15 +190,15 @@ test_parameters(void **state)
 	{
 		const char *target, *key, *value, *complaint;
 	} cases[] = {
-		{"host:80", NULL, NULL, "no ports"},
-		{"host", "count", "0", "1 to 100"},
-		{"host", "count", "101", "1 to 100"},
-		{"host", "payload_bytes", "7", "8 to 65000"},
-		{"host", "payload_bytes", "65001", "8 to 65000"},
-		{"host", "dscp", "64", "0 to 63"},
-		{"host", "df", "yes", "true or false"},
-		{"host", "interval_ms", "400", "half of the timeout"},
-		{"host", "Count", "1", "unknown"},
+	    {"host:80", NULL, NULL, "no ports"},
+	    {"host", "count", "0", "1 to 100"},
+	    {"host", "count", "101", "1 to 100"},
+	    {"host", "payload_bytes", "7", "8 to 65000"},
+	    {"host", "payload_bytes", "65001", "8 to 65000"},
+	    {"host", "dscp", "64", "0 to 63"},
+	    {"host", "df", "yes", "true or false"},
+	    {"host", "interval_ms", "400", "half of the timeout"},
+	    {"host", "Count", "1", "unknown"},
 	};
 	struct rig rig;
 
@@ -418,10 +420,11 @@ router(int from_test, int to_test)
 
 	CHECK(unshare(CLONE_NEWNET) == 0);
 	CHECK(write(to_test, "n", 1) == 1 && read(from_test, &c, 1) == 1);
-	CHECK(system("ip link set lo up && ip link set pb up && ip addr add 198.51.100.2/24 dev pb && "
-				 "ip addr add 2001:db8::2/64 dev pb nodad && "
-				 "ip route add prohibit 203.0.113.0/26 && ip route add unreachable 203.0.113.64/26 && "
-				 "ip -6 route add prohibit 2001:db8:1::/64") == 0);
+	CHECK(system(
+	          "ip link set lo up && ip link set pb up && ip addr add 198.51.100.2/24 dev pb && "
+	          "ip addr add 2001:db8::2/64 dev pb nodad && "
+	          "ip route add prohibit 203.0.113.0/26 && ip route add unreachable 203.0.113.64/26 && "
+	          "ip -6 route add prohibit 2001:db8:1::/64") == 0);
 	write_file("/proc/sys/net/ipv4/ip_forward", "1");
 	write_file("/proc/sys/net/ipv6/conf/all/forwarding", "1");
 	write_file("/proc/sys/net/ipv4/icmp_ratelimit", "0");
@@ -450,13 +453,14 @@ lab_open(void)
 		router(down[0], up[1]);
 	}
 	CHECK(read(up[0], &c, 1) == 1);
-	snprintf(command, sizeof(command),
-			 "ip link set lo up && ip link add pa type veth peer name pb && ip link set pb netns %d && "
-			 "ip link set pa up && ip addr add 198.51.100.1/24 dev pa && "
-			 "ip addr add 2001:db8::1/64 dev pa nodad && ip route add default via 198.51.100.2 && "
-			 "ip -6 route add default via 2001:db8::2 && "
-			 "ip neigh add 198.51.100.99 lladdr 02:00:00:00:00:99 dev pa",
-			 (int) pid);
+	snprintf(
+	    command, sizeof(command),
+	    "ip link set lo up && ip link add pa type veth peer name pb && ip link set pb netns %d && "
+	    "ip link set pa up && ip addr add 198.51.100.1/24 dev pa && "
+	    "ip addr add 2001:db8::1/64 dev pa nodad && ip route add default via 198.51.100.2 && "
+	    "ip -6 route add default via 2001:db8::2 && "
+	    "ip neigh add 198.51.100.99 lladdr 02:00:00:00:00:99 dev pa",
+	    (int) pid);
 	CHECK(system(command) == 0);
 	CHECK(write(down[1], "g", 1) == 1 && read(up[0], &c, 1) == 1);
 	return pid;
@@ -489,8 +493,8 @@ expect(struct rig *rig, const char *target, const char *error_type, const char *
 
 	CHECK(rig_run(rig, "icmp", target, 400, params));
 	if (strcmp(error_type_name(rig->result.error_type), error_type) != 0)
-		fprintf(stderr, "%s: %s, not %s: %s\n", target,
-				error_type_name(rig->result.error_type), error_type, rig->result.error);
+		fprintf(stderr, "%s: %s, not %s: %s\n", target, error_type_name(rig->result.error_type),
+		        error_type, rig->result.error);
 	CHECK(strcmp(error_type_name(rig->result.error_type), error_type) == 0);
 	CHECK(strcmp(rig_attribute(rig, "probectl.icmp.error.from"), from) == 0);
 }
@@ -579,20 +583,20 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_request),
-		cmocka_unit_test(test_reply),
-		cmocka_unit_test(test_errors4),
-		cmocka_unit_test(test_errors6),
-		cmocka_unit_test(test_parameters),
-		cmocka_unit_test(test_loopback),
-		cmocka_unit_test(test_loopback_ipv6),
-		cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_many_runs_at_once),
-		cmocka_unit_test(test_duplicates_and_reordering),
-		cmocka_unit_test(test_stepped_clock_makes_no_latency),
-		cmocka_unit_test(test_router_errors),
-		cmocka_unit_test(test_ping_sockets),
-		cmocka_unit_test(test_no_permission),
+	    cmocka_unit_test(test_request),
+	    cmocka_unit_test(test_reply),
+	    cmocka_unit_test(test_errors4),
+	    cmocka_unit_test(test_errors6),
+	    cmocka_unit_test(test_parameters),
+	    cmocka_unit_test(test_loopback),
+	    cmocka_unit_test(test_loopback_ipv6),
+	    cmocka_unit_test(test_sizes),
+	    cmocka_unit_test(test_many_runs_at_once),
+	    cmocka_unit_test(test_duplicates_and_reordering),
+	    cmocka_unit_test(test_stepped_clock_makes_no_latency),
+	    cmocka_unit_test(test_router_errors),
+	    cmocka_unit_test(test_ping_sockets),
+	    cmocka_unit_test(test_no_permission),
 	};
 
 	return cmocka_run_group_tests_name("icmp", tests, NULL, NULL);

@@ -93,22 +93,22 @@ test_clean(void **state)
 	{
 		const char *in, *out;
 	} cases[] = {
-		{"plain", "plain"},
-		{"Gr\xc3\xb6\xc3\x9f"
-		 "e \xe2\x82\xac \xf0\x9f\x98\x80",
-		 "Gr\xc3\xb6\xc3\x9f"
-		 "e \xe2\x82\xac \xf0\x9f\x98\x80"},
-		{"a\nb\tc\x7f", "a?b?c?"},
-		{"\xff\xfe", "??"},
-		{"\xc3", "?"},                   /* cut */
-		{"\xc3(", "?("},                 /* not a continuation */
-		{"\xc0\xaf", "??"},              /* overlong '/' */
-		{"\xe0\x80\xaf", "???"},         /* overlong */
-		{"\xed\xa0\x80", "???"},         /* a surrogate */
-		{"\xf4\x90\x80\x80", "????"},    /* beyond U+10FFFF */
-		{"\xf8\x88\x80\x80\x80", "?????"},
-		{"x\xc2\x85y", "x??y"},          /* a C1 control */
-		{"\x1b[31mred", "?[31mred"},
+	    {"plain", "plain"},
+	    {"Gr\xc3\xb6\xc3\x9f"
+	     "e \xe2\x82\xac \xf0\x9f\x98\x80",
+	     "Gr\xc3\xb6\xc3\x9f"
+	     "e \xe2\x82\xac \xf0\x9f\x98\x80"},
+	    {"a\nb\tc\x7f", "a?b?c?"},
+	    {"\xff\xfe", "??"},
+	    {"\xc3", "?"},                /* cut */
+	    {"\xc3(", "?("},              /* not a continuation */
+	    {"\xc0\xaf", "??"},           /* overlong '/' */
+	    {"\xe0\x80\xaf", "???"},      /* overlong */
+	    {"\xed\xa0\x80", "???"},      /* a surrogate */
+	    {"\xf4\x90\x80\x80", "????"}, /* beyond U+10FFFF */
+	    {"\xf8\x88\x80\x80\x80", "?????"},
+	    {"x\xc2\x85y", "x??y"}, /* a C1 control */
+	    {"\x1b[31mred", "?[31mred"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -185,13 +185,13 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_encode_equals_protobuf),
-		cmocka_unit_test(test_first_failure_is_the_cause),
-		cmocka_unit_test(test_clean),
-		cmocka_unit_test(test_cut_leaves_whole_characters),
-		cmocka_unit_test(test_full_result_takes_no_more),
-		cmocka_unit_test(test_ids_are_ordered_uuids),
-		cmocka_unit_test(test_error_types_have_distinct_words),
+	    cmocka_unit_test(test_encode_equals_protobuf),
+	    cmocka_unit_test(test_first_failure_is_the_cause),
+	    cmocka_unit_test(test_clean),
+	    cmocka_unit_test(test_cut_leaves_whole_characters),
+	    cmocka_unit_test(test_full_result_takes_no_more),
+	    cmocka_unit_test(test_ids_are_ordered_uuids),
+	    cmocka_unit_test(test_error_types_have_distinct_words),
 	};
 
 	return cmocka_run_group_tests_name("result", tests, NULL, NULL);

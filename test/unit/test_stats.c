@@ -153,14 +153,14 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nothing_sent),
-		cmocka_unit_test(test_spread),
-		cmocka_unit_test(test_spread_far_from_zero),
-		cmocka_unit_test(test_loss_has_four_decimals),
-		cmocka_unit_test(test_duplicates_change_no_time),
-		cmocka_unit_test(test_reordering_counts_late_ones),
-		cmocka_unit_test(test_one_answer_has_no_jitter),
-		cmocka_unit_test(test_number_beyond_the_round_is_ignored),
+	    cmocka_unit_test(test_nothing_sent),
+	    cmocka_unit_test(test_spread),
+	    cmocka_unit_test(test_spread_far_from_zero),
+	    cmocka_unit_test(test_loss_has_four_decimals),
+	    cmocka_unit_test(test_duplicates_change_no_time),
+	    cmocka_unit_test(test_reordering_counts_late_ones),
+	    cmocka_unit_test(test_one_answer_has_no_jitter),
+	    cmocka_unit_test(test_number_beyond_the_round_is_ignored),
 	};
 
 	return cmocka_run_group_tests_name("stats", tests, NULL, NULL);

@@ -14,21 +14,21 @@ test_parameters(void **state)
 	{
 		const char *target, *key, *value, *complaint;
 	} cases[] = {
-		{"host", NULL, NULL, "port is missing"},
-		{"host:0", NULL, NULL, "1 to 65535"},
-		{"host:65536", NULL, NULL, "1 to 65535"},
-		{"host:80x", NULL, NULL, "1 to 65535"},
-		{"", NULL, NULL, "host is missing"},
-		{"ho st:80", NULL, NULL, "letters, digits"},
-		{"[::1:80", NULL, NULL, "[address]:port"},
-		{"host:80", "port", "81", "the target says 80"},
-		{"host:80", "count", "0", "param count"},
-		{"host:80", "count", "101", "param count"},
-		{"host:80", "count", "-1", "param count"},
-		{"host:80", "count", "3x", "param count"},
-		{"host:80", "dscp", "64", "param dscp"},
-		{"host:80", "ip_version", "5", "param ip_version"},
-		{"host:80", "colour", "red", "unknown"},
+	    {"host", NULL, NULL, "port is missing"},
+	    {"host:0", NULL, NULL, "1 to 65535"},
+	    {"host:65536", NULL, NULL, "1 to 65535"},
+	    {"host:80x", NULL, NULL, "1 to 65535"},
+	    {"", NULL, NULL, "host is missing"},
+	    {"ho st:80", NULL, NULL, "letters, digits"},
+	    {"[::1:80", NULL, NULL, "[address]:port"},
+	    {"host:80", "port", "81", "the target says 80"},
+	    {"host:80", "count", "0", "param count"},
+	    {"host:80", "count", "101", "param count"},
+	    {"host:80", "count", "-1", "param count"},
+	    {"host:80", "count", "3x", "param count"},
+	    {"host:80", "dscp", "64", "param dscp"},
+	    {"host:80", "ip_version", "5", "param ip_version"},
+	    {"host:80", "colour", "red", "unknown"},
 	};
 	struct rig rig;
 
@@ -66,7 +66,7 @@ check_open_port(int family, const char *format)
 	assert_true(rig_metric(&rig, "connect.max.ms") < 1000);
 	assert_false(isnan(rig_metric(&rig, "dns.ms")));
 	assert_string_equal(rig_attribute(&rig, "network.peer.address"),
-						family == AF_INET ? "127.0.0.1" : "::1");
+	                    family == AF_INET ? "127.0.0.1" : "::1");
 	assert_int_equal(rig.result.server_port, port);
 	assert_string_equal(rig.result.network_transport, "tcp");
 	assert_int_equal(strlen(rig.result.result_id), 36);
@@ -114,9 +114,8 @@ test_silent_peer_times_out(void **state)
 	uint16_t port;
 	char target[64];
 	int fd = rig_listen(AF_INET, 0, &port), fill[4];
-	struct sockaddr_in to = {.sin_family = AF_INET,
-							 .sin_port = htons(port),
-							 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in to = {
+	    .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
 	for (int i = 0; i < 4; i++)
 	{
@@ -201,14 +200,14 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parameters),
-		cmocka_unit_test(test_open_port),
-		cmocka_unit_test(test_open_port_ipv6),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_silent_peer_times_out),
-		cmocka_unit_test(test_no_route),
-		cmocka_unit_test(test_wrong_family_is_a_configuration_error),
-		cmocka_unit_test(test_cancelled_run_says_nothing),
+	    cmocka_unit_test(test_parameters),
+	    cmocka_unit_test(test_open_port),
+	    cmocka_unit_test(test_open_port_ipv6),
+	    cmocka_unit_test(test_refused),
+	    cmocka_unit_test(test_silent_peer_times_out),
+	    cmocka_unit_test(test_no_route),
+	    cmocka_unit_test(test_wrong_family_is_a_configuration_error),
+	    cmocka_unit_test(test_cancelled_run_says_nothing),
 	};
 
 	return cmocka_run_group_tests_name("tcp", tests, NULL, NULL);

@@ -520,7 +520,7 @@ hop_start(struct canary_run *run)
 	memset(&run->parser, 0, sizeof(run->parser));
 	if (!run->url.tls || tls_prepare(run->cmd->ca_file, err, sizeof(err)))
 		run->probe.query = resolver_resolve(run->probe.env->resolver, run->url.host,
-											run->cmd->family, on_resolved, run);
+		                                    run->cmd->family, on_resolved, run);
 	run->times.began = probe_now();
 	if (run->probe.query == NULL)
 	{
