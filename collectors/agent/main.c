@@ -593,6 +593,7 @@ main(int argc, char **argv)
 	mallopt(M_ARENA_MAX, 1);
 	mallopt(M_TRIM_THRESHOLD, 64 * 1024);
 	mallopt(M_MMAP_THRESHOLD, 64 * 1024);
+	mallopt(M_TOP_PAD, 16 * 1024);
 	if (argc > 1 && strcmp(argv[1], "--once") == 0)
 		return main_once(argc, argv);
 	spec.keys = settings_keys;
