@@ -236,7 +236,7 @@ DECLARE
   t probectl.test;
 BEGIN
   SELECT * INTO t FROM probectl.test x
-   WHERE x.tenant_id = probectl.current_tenant() AND x.test_id = probectl_internal.input_uuid(params, 'test_id');
+   WHERE x.tenant_id = probectl.current_tenant() AND x.test_id = probectl_internal.input_uuid(test_get.params, 'test_id');
   IF t.test_id IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'PC404', MESSAGE = 'there is no such test';
   END IF;
@@ -328,7 +328,7 @@ DECLARE
   t probectl.test;
 BEGIN
   SELECT * INTO t FROM probectl.test x
-   WHERE x.tenant_id = probectl.current_tenant() AND x.test_id = probectl_internal.input_uuid(params, 'test_id') FOR UPDATE;
+   WHERE x.tenant_id = probectl.current_tenant() AND x.test_id = probectl_internal.input_uuid(test_update.params, 'test_id') FOR UPDATE;
   IF t.test_id IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'PC404', MESSAGE = 'there is no such test';
   END IF;
@@ -350,12 +350,12 @@ CREATE OR REPLACE FUNCTION probectl_api.test_delete(params jsonb, query jsonb, r
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   DELETE FROM probectl.test x
-   WHERE x.tenant_id = probectl.current_tenant() AND x.test_id = probectl_internal.input_uuid(params, 'test_id');
+   WHERE x.tenant_id = probectl.current_tenant() AND x.test_id = probectl_internal.input_uuid(test_delete.params, 'test_id');
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'PC404', MESSAGE = 'there is no such test';
   END IF;
   DELETE FROM probectl.result_latest l
-   WHERE l.tenant_id = probectl.current_tenant() AND l.test_id = probectl_internal.input_uuid(params, 'test_id');
+   WHERE l.tenant_id = probectl.current_tenant() AND l.test_id = probectl_internal.input_uuid(test_delete.params, 'test_id');
   RETURN NULL;
 END
 $$;
