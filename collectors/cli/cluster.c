@@ -263,18 +263,14 @@ cluster_put(const struct home *home, const char *programs)
 void
 cluster_wait(const struct home *home)
 {
-	int64_t until = util_now_ms() + READY_WAIT_MS;
+	struct super_patience patience = super_patience(home, "postgres", READY_WAIT_MS);
 	struct util_error err;
 	PGconn *conn;
 
 	while (!(conn = db_try_connect(home, "postgres", &err)))
-	{
-		if (util_now_ms() > until)
+		if (super_patience_over(&patience))
 			util_fail(EXIT_CANNOT, "PostgreSQL does not start: %s",
 			          super_last_log(home, "postgres"));
-		util_pause_ms(50);
-		step_tick();
-	}
 	PQfinish(conn);
 }
 

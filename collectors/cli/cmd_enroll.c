@@ -20,7 +20,7 @@ static int
 enroll_local(struct home *home, const char *agent, const char *tenant)
 {
 	struct services services = services_kept(home);
-	int64_t until = util_now_ms() + ENROLL_WAIT_MS;
+	struct super_patience patience;
 	char *process = services_agent_process(agent);
 
 	if (strlen(agent) > 32 ||
@@ -32,16 +32,14 @@ enroll_local(struct home *home, const char *agent, const char *tenant)
 		printf("agent %s runs already\n", agent);
 		return 0;
 	}
+	patience = super_patience(home, process, ENROLL_WAIT_MS);
 	services_agent_prepare(home, agent, tenant);
 	services_put_agent(home, &services, agent);
 	super_reload(home);
 	while (!services_agent_enrolled(home, agent))
-	{
-		if (util_now_ms() > until)
+		if (super_patience_over(&patience))
 			util_fail(EXIT_CANNOT, "agent %s does not enrol: %s", agent,
 			          super_last_log(home, process));
-		util_pause_ms(50);
-	}
 	printf("agent %s is enrolled in tenant %s and runs; settings: %s\n", agent, tenant,
 	       home_path(home, "etc/%s.yaml", process));
 	return 0;

@@ -270,22 +270,22 @@ step_tenant(struct up *up)
 static void
 ready_wait(struct up *up)
 {
-	int64_t until = util_now_ms() + SERVICES_WAIT_MS;
+	struct super_patience gateway = super_patience(up->home, "gateway", SERVICES_WAIT_MS);
+	struct super_patience ingest = super_patience(up->home, "ingest", SERVICES_WAIT_MS);
 
 	for (;;)
 	{
-		struct fetch_answer answer = fetch_call(&up->target, "GET", "/readyz", NULL, 2000);
-		struct fetch_answer ingest = fetch_status(home_path(up->home, "run/ingest.sock"));
-		const char *slow = answer.status != 200 ? "gateway" : "ingest";
+		struct fetch_answer page = fetch_call(&up->target, "GET", "/readyz", NULL, 2000);
+		struct fetch_answer door = fetch_status(home_path(up->home, "run/ingest.sock"));
 
-		if (answer.status == 200 && ingest.status == 200)
+		if (page.status == 200 && door.status == 200)
 			return;
-		if (util_now_ms() > until)
-			util_fail(EXIT_CANNOT, "the %s does not get ready (%s): %s", slow,
-			          fetch_message(answer.status != 200 ? &answer : &ingest),
-			          super_last_log(up->home, slow));
-		util_pause_ms(50);
-		step_tick();
+		if (page.status != 200 && super_patience_over(&gateway))
+			util_fail(EXIT_CANNOT, "the gateway does not get ready (%s): %s", fetch_message(&page),
+			          super_last_log(up->home, "gateway"));
+		if (door.status != 200 && super_patience_over(&ingest))
+			util_fail(EXIT_CANNOT, "ingest does not get ready: %s",
+			          super_last_log(up->home, "ingest"));
 	}
 }
 
@@ -324,23 +324,20 @@ step_services(struct up *up)
 static void
 step_agent(struct up *up)
 {
-	int64_t until = util_now_ms() + SERVICES_WAIT_MS;
+	struct super_patience patience;
 	bool fresh;
 
 	if (!up->agent)
 		return;
 	step_begin("agent");
+	patience = super_patience(up->home, "agent", SERVICES_WAIT_MS);
 	fresh = services_agent_prepare(up->home, HOME_AGENT, HOME_TENANT);
 	services_put_agent(up->home, &up->services, HOME_AGENT);
 	super_reload(up->home);
 	while (!services_agent_enrolled(up->home, HOME_AGENT))
-	{
-		if (util_now_ms() > until)
+		if (super_patience_over(&patience))
 			util_fail(EXIT_CANNOT, "the agent does not enrol: %s",
 			          super_last_log(up->home, "agent"));
-		util_pause_ms(50);
-		step_tick();
-	}
 	step_done(fresh ? "enrolled" : "started");
 }
 

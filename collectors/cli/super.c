@@ -22,9 +22,11 @@
 #include "cli/step.h"
 #include "cli/util.h"
 
-#define START_WAIT_MS  10000
-#define RELOAD_WAIT_MS 10000
-#define STOP_WAIT_MS   90000 /* postgres has 60 s, the others 10 each, in turn */
+#define START_WAIT_MS     10000
+#define RELOAD_WAIT_MS    10000
+#define RESTARTS_HOPELESS 4 /* after 0.2 + 0.4 + 0.8 + 1.6 s */
+#define LOG_TAIL          4096
+#define STOP_WAIT_MS      90000 /* postgres has 60 s, the others 10 each, in turn */
 
 json_t *
 super_state(const struct home *home)
@@ -283,16 +285,57 @@ super_stop(const struct home *home)
 	return true;
 }
 
+static int
+child_restarts(const struct home *home, const char *name)
+{
+	json_t *state = super_state(home);
+	int n = (int) json_integer_value(json_object_get(super_child(state, name), "restarts"));
+
+	json_decref(state);
+	return n;
+}
+
+struct super_patience
+super_patience(const struct home *home, const char *name, int ms)
+{
+	return (struct super_patience){.home = home,
+	                               .name = name,
+	                               .until_ms = util_now_ms() + ms,
+	                               .restarts = child_restarts(home, name)};
+}
+
+bool
+super_patience_over(const struct super_patience *patience)
+{
+	const char *said;
+
+	if (util_now_ms() > patience->until_ms)
+		return true;
+	util_pause_ms(50);
+	step_tick();
+	if (child_restarts(patience->home, patience->name) - patience->restarts < RESTARTS_HOPELESS)
+		return false;
+	/* A killed server's last processes still hold its memory: that passes. */
+	said = super_last_log(patience->home, patience->name);
+	return !strstr(said, "still in use") && !strstr(said, "lock file");
+}
+
 const char *
 super_last_log(const struct home *home, const char *name)
 {
 	int fd = open(home_path(home, "log/%s.log", name), O_RDONLY | O_CLOEXEC);
-	char *text = util_alloc(4097);
+	char *text = util_alloc(LOG_TAIL + 1);
 	off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
-	ssize_t n = fd >= 0 ? pread(fd, text, 4096, size > 4096 ? size - 4096 : 0) : 0;
+	ssize_t n = fd >= 0 ? pread(fd, text, LOG_TAIL, size > LOG_TAIL ? size - LOG_TAIL : 0) : 0;
+	char *fatal = NULL;
 
 	if (fd >= 0)
 		close(fd);
 	text[n > 0 ? n : 0] = '\0';
-	return proc_last_line(text);
+	for (char *at = text; (at = strstr(at, " FATAL:  ")); at++)
+		fatal = at + strlen(" FATAL:  ");
+	if (!fatal || strcmp(name, "postgres") != 0)
+		return proc_last_line(text);
+	fatal[strcspn(fatal, "\n")] = '\0';
+	return fatal;
 }

@@ -39,7 +39,24 @@ void super_reload(const struct home *home);
 /* Stops everything; false when nothing ran. Waits at most about 90 s. */
 bool super_stop(const struct home *home);
 
-/* The last line of log/<name>.log, "" when there is none. Pool memory. */
+/*
+ * How long to wait for a child to become useful: until a deadline, or until it has
+ * ended so often meanwhile that it will not get better.
+ */
+struct super_patience
+{
+	const struct home *home;
+	const char *name;
+	int64_t until_ms;
+	int restarts;
+};
+
+struct super_patience super_patience(const struct home *home, const char *name, int ms);
+
+/* Whether it is over; else a short pause, with progress. */
+bool super_patience_over(const struct super_patience *patience);
+
+/* What log/<name>.log ends with, "" when there is none: PostgreSQL's last FATAL. Pool memory. */
 const char *super_last_log(const struct home *home, const char *name);
 
 #endif

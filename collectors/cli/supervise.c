@@ -90,7 +90,10 @@ child_want(struct super *super, struct child_spec *spec)
 	                  strcmp(child->running_revision, spec->revision) != 0;
 	/* A new definition deserves a prompt start. */
 	if (child->state == CHILD_BACKOFF)
+	{
 		child->start_at_ms = 0;
+		child->backoff_ms = CHILD_BACKOFF_MIN_MS;
+	}
 }
 
 static bool
