@@ -73,6 +73,7 @@ REGRESS := \
 	identity_credential \
 	audit_chain \
 	stream_ingest \
+	result_latest \
 	api_call
 
 ISOLATION := \
