@@ -26,6 +26,14 @@ class World:
 
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="probectl-ingest-", dir="/tmp"))
+        self.database = None
+        try:
+            self._make()
+        except BaseException:
+            self.remove()
+            raise
+
+    def _make(self):
         (self.folder / "python").mkdir()
         self.messages = parts.Messages(self.folder / "python")
         self.ca = parts.Authority(self.folder, "hostile")
@@ -40,7 +48,8 @@ class World:
         self.bundle.write_text(self.enrolment.bundle + self.ca.cert.read_text())
 
     def remove(self):
-        self.database.remove()
+        if self.database:
+            self.database.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def ingest(self, **settings):
