@@ -78,7 +78,10 @@ REGRESS := \
 
 ISOLATION := \
 	stream_same_batch \
-	audit_two_writers
+	audit_two_writers \
+	identity_join_token \
+	identity_signin_link \
+	test_revision
 
 PG_CPPFLAGS = -Isrc -Ibuild
 PG_CFLAGS   = -std=gnu11 -fvisibility=hidden -Wall -Wextra -Wno-unused-parameter \
