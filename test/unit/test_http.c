@@ -587,6 +587,33 @@ test_timeouts(void **state)
 	close(fd);
 }
 
+/* A full accept queue drops SYNs: nothing comes back, as behind a packet filter. */
+static void
+test_connect_timeout(void **state)
+{
+	struct rig rig;
+	uint16_t port;
+	int fd = rig_listen(AF_INET, 0, &port), fill[4];
+	struct sockaddr_in to = {
+	    .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	char url[64];
+
+	for (int i = 0; i < 4; i++)
+	{
+		fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		connect(fill[i], (struct sockaddr *) &to, sizeof(to));
+	}
+	rig_open(&rig);
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u/", port);
+	assert_true(rig_run(&rig, "http", url, 200, NULL));
+	rig_expect(&rig, "connect_timeout");
+	assert_true(isnan(rig_metric(&rig, "http.connect.ms")));
+	rig_close(&rig);
+	for (int i = 0; i < 4; i++)
+		close(fill[i]);
+	close(fd);
+}
+
 /* A body that stops half-way is not a success. */
 static void
 test_stalled_body(void **state)
@@ -776,6 +803,28 @@ test_tls_good(void **state)
 	identity_free(&leaf);
 }
 
+/* CA certificates as a directory of links by hash, as the system has them. */
+static void
+test_tls_ca_directory(void **state)
+{
+	struct identity leaf = mint("x", "DNS:localhost", -1, 9, &trust.ca);
+	char dir[] = "/tmp/probectl-test-ca-XXXXXX", file[64];
+	struct rig rig;
+
+	assert_non_null(mkdtemp(dir));
+	rig_open(&rig);
+	fetch_tls(&rig, &leaf, 0, "localhost", dir);
+	rig_expect(&rig, "tls_unknown_ca");
+	snprintf(file, sizeof(file), "%s/%08lx.0", dir, X509_subject_name_hash(trust.ca.certificate));
+	assert_int_equal(symlink(trust.file, file), 0);
+	fetch_tls(&rig, &leaf, 0, "localhost", dir);
+	rig_expect(&rig, "");
+	rig_close(&rig);
+	unlink(file);
+	rmdir(dir);
+	identity_free(&leaf);
+}
+
 /* The posture of old servers can be seen. */
 static void
 test_tls_versions(void **state)
@@ -872,6 +921,7 @@ main(void)
 	    cmocka_unit_test(test_parameters),
 	    cmocka_unit_test(test_refused),
 	    cmocka_unit_test(test_timeouts),
+	    cmocka_unit_test(test_connect_timeout),
 	    cmocka_unit_test(test_stalled_body),
 	    cmocka_unit_test_setup_teardown(test_waterfall, plain_setup, plain_teardown),
 	    cmocka_unit_test_setup_teardown(test_verdicts, plain_setup, plain_teardown),
@@ -879,6 +929,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_request_on_the_wire, plain_setup, plain_teardown),
 	    cmocka_unit_test_setup_teardown(test_body_limit, plain_setup, plain_teardown),
 	    cmocka_unit_test_setup_teardown(test_tls_good, trust_setup, trust_teardown),
+	    cmocka_unit_test_setup_teardown(test_tls_ca_directory, trust_setup, trust_teardown),
 	    cmocka_unit_test_setup_teardown(test_tls_versions, trust_setup, trust_teardown),
 	    cmocka_unit_test_setup_teardown(test_tls_bad_certificates, trust_setup, trust_teardown),
 	};

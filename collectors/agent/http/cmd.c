@@ -174,7 +174,7 @@ check_match(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_
 static bool
 check_ca_file(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_t errlen)
 {
-	const char *value = text_param(spec, "ca_file", TLS_CA_FILE_DEFAULT);
+	const char *value = text_param(spec, "ca_file", tls_ca_default());
 
 	if (value[0] != '/' || strlen(value) >= sizeof(cmd->ca_file))
 	{

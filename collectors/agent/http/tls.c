@@ -9,6 +9,8 @@
 #include "agent/http/tls.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -84,8 +86,33 @@ on_verify(int ok, X509_STORE_CTX *store)
 	return 1;
 }
 
+/* "5ad8a5d6.0" */
+static bool
+is_hash_link(const char *name)
+{
+	size_t i = 0;
+
+	while (isxdigit((unsigned char) name[i]))
+		i++;
+	return i == 8 && name[8] == '.' && isdigit((unsigned char) name[9]);
+}
+
+const char *
+tls_ca_default(void)
+{
+	DIR *dir = opendir(TLS_CA_DIR);
+	const struct dirent *entry;
+	bool hashed = false;
+
+	while (dir && !hashed && (entry = readdir(dir)))
+		hashed = is_hash_link(entry->d_name);
+	if (dir)
+		closedir(dir);
+	return hashed ? TLS_CA_DIR : TLS_CA_FILE;
+}
+
 static SSL_CTX *
-context_make(const char *path, char *err, size_t errlen)
+context_make(const char *path, bool is_dir, char *err, size_t errlen)
 {
 	static const unsigned char alpn[] = "\x08http/1.1";
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
@@ -96,7 +123,7 @@ context_make(const char *path, char *err, size_t errlen)
 		return NULL;
 	}
 	ERR_clear_error();
-	if (SSL_CTX_load_verify_file(ctx, path) != 1)
+	if ((is_dir ? SSL_CTX_load_verify_dir(ctx, path) : SSL_CTX_load_verify_file(ctx, path)) != 1)
 	{
 		snprintf(err, errlen, "no CA certificates in %.120s: %.80s", path,
 		         ERR_reason_error_string(ERR_peek_last_error()));
@@ -157,7 +184,7 @@ context_get(const char *path, char *err, size_t errlen)
 		break;
 	}
 	context_drop(spare);
-	spare->ctx = context_make(path, err, errlen);
+	spare->ctx = context_make(path, S_ISDIR(st.st_mode), err, errlen);
 	spare->path = strdup(path);
 	if (spare->ctx == NULL || spare->path == NULL)
 	{

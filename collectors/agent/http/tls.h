@@ -13,7 +13,13 @@
 
 #include "agent/result.h"
 
-#define TLS_CA_FILE_DEFAULT "/etc/ssl/certs/ca-certificates.crt"
+#define TLS_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
+#define TLS_CA_DIR  "/etc/ssl/certs"
+
+/* Where the system's CA certificates are: the directory, where it has links by hash of the name, for then
+ * only the certificates that are asked for are read (a bundle is 150 of them: 0.8 MB of memory
+ * and 25 ms of a core); else the bundle. */
+const char *tls_ca_default(void);
 
 enum tls_io
 {
@@ -39,7 +45,7 @@ struct tls_seen
 
 struct tls;
 
-/* Reads the file of CA certificates unless that has been done: it takes longer than a handshake, and
+/* ca_file is a file in PEM or a directory with links by hash (openssl rehash). Reads the file unless that has been done: it takes longer than a handshake, and
  * is not to be measured as one. False with a sentence in err. */
 bool tls_prepare(const char *ca_file, char *err, size_t errlen);
 
