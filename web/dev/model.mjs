@@ -66,7 +66,7 @@ const TESTS = [
   ['Public API', 'http', 'https://api.example.net/v2/ping', 10, 31, 'calm'],
   ['Billing', 'http', 'https://billing.example.net/', 30, 120, 'expired'],
   ['Package mirror', 'http', 'http://mirror.example.net/debian/', 30, 17, 'calm'],
-  ['', 'icmp', '198.51.100.200', 30, 61, 'dead'],
+  ['198.51.100.200', 'icmp', '198.51.100.200', 30, 61, 'dead'],
   ['VPN concentrator', 'tcp', 'vpn.example.net:443', 10, 12.2, 'busy'],
 ];
 
@@ -113,7 +113,7 @@ function latencyOf(base, temper, at, r) {
 
 function fails(temper, at, r) {
   if (temper === 'dead' || temper === 'expired') return true;
-  if (temper === 'refused') return at % 1500e3 > 420e3;
+  if (temper === 'refused') return true;
   if (temper === 'lossy') return r() < 0.1;
   if (temper === 'busy') return r() < 0.03;
   return false;

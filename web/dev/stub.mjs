@@ -34,7 +34,9 @@ function checkTest(body, isNew) {
   if (isNew && !has('target')) throw bad('target', 'target is required');
   if (has('target') && (typeof body.target !== 'string' || !body.target.trim())) throw bad('target', 'target must not be empty');
   if (has('target') && body.target.includes('forbidden')) throw bad('target', 'this target is not allowed for your tenant');
-  if (has('interval_seconds') && !(body.interval_seconds >= 1 && body.interval_seconds <= 86400)) throw bad('interval_seconds', 'interval must be between 1 and 86400 seconds');
+  if (isNew && !has('name')) throw bad('name', 'name is required');
+  if (has('name') && !(body.name.length >= 1 && body.name.length <= 128)) throw bad('name', 'a name has 1 to 128 characters');
+  if (has('interval_seconds') && !(Number.isInteger(body.interval_seconds) && body.interval_seconds >= 1 && body.interval_seconds <= 86400)) throw bad('interval_seconds', 'interval must be between 1 and 86400 seconds');
   if (has('timeout_seconds') && !(body.timeout_seconds >= 0.1 && body.timeout_seconds <= 60)) throw bad('timeout_seconds', 'timeout must be between 0.1 and 60 seconds');
   if (has('params') && body.params.dscp === 63) throw bad('params.dscp', 'dscp 63 is reserved here');
 }
@@ -50,7 +52,7 @@ function page(items, query, key, most = 500) {
 
 export class Stub {
   constructor({ scenario = 'busy', root = null, seed = 7, speed = 1, permissions = PERMISSIONS } = {}) {
-    Object.assign(this, { root, speed, permissions, collectorRunning: true, refuseEvents: false, paused: false });
+    Object.assign(this, { root, speed, permissions, collectorRunning: true, refuseEvents: false, paused: false, temper: null, aheadMs: 0 });
     this.random = random(seed);
     this.codes = new Set();
     this.sessions = new Set();
@@ -128,7 +130,7 @@ export class Stub {
   }
 
   latest() {
-    const now = Date.now();
+    const now = Date.now() + this.aheadMs;
     const items = [];
     for (const { plan, agent, runs } of this.runs.values()) {
       const last = runs.at(-1);
@@ -157,7 +159,7 @@ export class Stub {
   create(body) {
     checkTest(body, true);
     const test = newTest({ name: '', interval_seconds: 10, timeout_seconds: 3, params: {}, agent_id: null, ...body }, ++this.revision);
-    const plan = { test, base: 5 + this.random() * 20, temper: 'calm' };
+    const plan = { test, base: 5 + this.random() * 20, temper: this.temper ?? 'calm' };
     this.plans.set(test.test_id, plan);
     // The first run comes a moment later, as with a real agent.
     setTimeout(() => {
@@ -306,6 +308,7 @@ export class Stub {
 
   async handle(request, response) {
     const url = new URL(request.url, 'http://localhost');
+    response.setHeader('Date', new Date(Date.now() + this.aheadMs).toUTCString());
     if (/^\/(v1|auth)\//.test(url.pathname)) this.requests.push(`${request.method} ${url.pathname}`);
     if (url.pathname === '/v1/events') {
       try {

@@ -76,7 +76,7 @@ function Header({ me, path }: { me: Me; path: string }) {
   const who = me.principal.name || me.principal.email || me.principal.kind;
   return (
     <header className="top">
-      <Link to="/" className="brand" aria-label="probectl, targets">
+      <Link to="/" className="brand" aria-label="probectl, home">
         <svg viewBox="0 0 32 32" aria-hidden="true">
           <rect width="32" height="32" rx="8" />
           <path d="M5 17h5l3-8 5 15 3.5-10 1.8 3H27" />
@@ -159,7 +159,7 @@ function Signed({ me, path }: { me: Me; path: string }) {
 
 export function App() {
   const path = usePath();
-  const me = useMe();
+  const me = useMe(path !== '/signin');
   const signedOut = me.error instanceof ApiError && me.error.status === 401;
   if (path === '/signin' || signedOut) return <SignInPage ended={me.data !== undefined && path !== '/signin'} />;
   if (me.data) return <Signed me={me.data} path={path} />;

@@ -59,8 +59,9 @@ function useRefetchOn(kinds: readonly EventKind[], key: QueryKey): void {
   }, [client, id]);
 }
 
-export function useMe() {
+export function useMe(enabled: boolean) {
   return useQuery({
+    enabled,
     queryKey: keys.me,
     queryFn: ({ signal }) => request<Me>('GET', '/v1/me', { signal }),
     staleTime: 60_000,

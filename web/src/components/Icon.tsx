@@ -11,7 +11,7 @@ const PATHS = {
   plus: 'M8 3v10M3 8h10',
   search: 'M7 2.5a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9ZM10.4 10.4 14 14',
   close: 'M3.5 3.5l9 9M12.5 3.5l-9 9',
-  more: 'M3.5 8h.01M8 8h.01M12.5 8h.01',
+  more: 'M3.25 8h.01M8 8h.01M12.75 8h.01',
   up: 'M4 9.75 8 5.75l4 4',
   down: 'M4 6.25l4 4 4-4',
   back: 'M9.75 3.5 5.25 8l4.5 4.5',
@@ -39,7 +39,7 @@ interface Props {
 export function Icon({ name, label, className }: Props) {
   const named = label ? ({ role: 'img', 'aria-label': label } as const) : ({ 'aria-hidden': true } as const);
   return (
-    <svg className={`icon ${className ?? ''}`} viewBox="0 0 16 16" {...named}>
+    <svg className={`icon icon-${name} ${className ?? ''}`} viewBox="0 0 16 16" {...named}>
       <path d={PATHS[name]} />
     </svg>
   );

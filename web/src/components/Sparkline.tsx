@@ -5,7 +5,7 @@ import { formatLatency } from '../lib/format';
 import { sparkGeometry, sparkSummary, type SparkBox } from '../lib/spark';
 
 const BOX: SparkBox = { width: 156, height: 28, pad: 3 };
-const FAIL_HEIGHT = 7;
+const FAIL_HEIGHT = 9;
 
 interface Props {
   points: SparkPoint[];
@@ -16,7 +16,7 @@ export const Sparkline = memo(function Sparkline({ points, intervalSeconds }: Pr
   const g = useMemo(() => sparkGeometry(points, BOX, intervalSeconds && intervalSeconds * 1000), [points, intervalSeconds]);
   const base = BOX.height - 1;
   return (
-    <svg className="spark" viewBox={`0 0 ${BOX.width} ${BOX.height}`} role="img" aria-label={sparkSummary(points, formatLatency)}>
+    <svg className="spark" viewBox={`0 0 ${BOX.width} ${BOX.height}`} preserveAspectRatio="xMinYMid" role="img" aria-label={sparkSummary(points, formatLatency)}>
       <path className="spark-base" d={`M0 ${BOX.height - 0.5}H${BOX.width}`} />
       {g.gaps.map((gap) => (
         <path key={gap.x} className="spark-gap" d={`M${gap.x} ${BOX.height / 2}h${gap.width}`} />
@@ -31,7 +31,7 @@ export const Sparkline = memo(function Sparkline({ points, intervalSeconds }: Pr
         <circle key={p.x} className="spark-dot" cx={p.x} cy={p.y} r={1.6} />
       ))}
       {g.fails.map((x) => (
-        <path key={x} className="spark-fail" d={`M${x - 2} ${base - FAIL_HEIGHT}l4 4m0-4l-4 4M${x} ${base - 1.5}v1.5`} />
+        <path key={x} className="spark-fail" d={`M${x} ${base - FAIL_HEIGHT}V${base}`} />
       ))}
       {g.last && <circle className="spark-last" cx={g.last.x} cy={g.last.y} r={2.2} />}
     </svg>

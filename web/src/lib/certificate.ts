@@ -10,8 +10,9 @@ export interface Certificate {
   issuer: string | null;
   notBefore: Date | null;
   notAfter: Date | null;
-  /** Whole days until it ends; negative when it has. */
-  daysLeft: number | null;
+  /** Whole days until it ends, or since it did. */
+  days: number | null;
+  expired: boolean;
   names: string[];
   chain: string[];
   /** null: not told. */
@@ -42,7 +43,8 @@ export function certificateOf(attributes: Record<string, string>, now: number): 
     issuer: attributes[`${PREFIX}issuer`] ?? null,
     notBefore: dateOf(attributes[`${PREFIX}not_before`]),
     notAfter,
-    daysLeft: notAfter && Math.floor((notAfter.getTime() - now) / 86_400_000),
+    days: notAfter && Math.floor(Math.abs(notAfter.getTime() - now) / 86_400_000),
+    expired: notAfter !== null && notAfter.getTime() < now,
     names: list(attributes[`${PREFIX}san`], /[,;\s]+/),
     chain: list(attributes[`${PREFIX}chain`], /\s*[;\n|]\s*/),
     verified: flag(attributes[`${PREFIX}verified`]),

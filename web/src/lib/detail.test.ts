@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Result } from '../api/types';
 import { certificateOf, isTlsAttribute } from './certificate';
-import { enrolCommand } from './enrol';
+import { enrolScript, isLoopback } from './enrol';
 import { familyOf, niceCeil, packetsOf, rangeBar } from './family';
 import { columnsOf, statsOf } from './history';
 
@@ -44,13 +44,14 @@ describe('certificateOf', () => {
       },
       NOW,
     );
-    expect(c).toMatchObject({ version: '1.3', verified: true, daysLeft: 31, names: ['a.example', 'b.example'], resumed: false, issuer: null });
+    expect(c).toMatchObject({ version: '1.3', verified: true, days: 31, expired: false, names: ['a.example', 'b.example'], resumed: false, issuer: null });
     expect(c!.notBefore!.getTime()).toBe(1760000000000);
   });
 
-  it('counts below zero after the end, and is calm about nonsense', () => {
-    expect(certificateOf({ 'probectl.tls.server.not_after': '2025-12-30T00:00:00Z' }, NOW)!.daysLeft).toBe(-2);
-    expect(certificateOf({ 'probectl.tls.server.not_after': 'soon' }, NOW)!.daysLeft).toBeNull();
+  it('counts on after the end, and is calm about nonsense', () => {
+    expect(certificateOf({ 'probectl.tls.server.not_after': '2025-12-30T00:00:00Z' }, NOW)).toMatchObject({ days: 2, expired: true });
+    expect(certificateOf({ 'probectl.tls.server.not_after': '2025-12-31T23:00:00Z' }, NOW)).toMatchObject({ days: 0, expired: true });
+    expect(certificateOf({ 'probectl.tls.server.not_after': 'soon' }, NOW)).toMatchObject({ days: null, expired: false });
   });
 
   it('knows its attributes', () => {
@@ -115,6 +116,15 @@ describe('history', () => {
   });
 });
 
-describe('enrolCommand', () => {
-  it('has server and token', () => expect(enrolCommand('https://cp:8443', 'pjt_x')).toMatch(/--server https:\/\/cp:8443 .*--token pjt_x$/));
+describe('enrolScript', () => {
+  it('names server, link and token', () => {
+    const script = enrolScript({ origin: 'https://cp.example:8443', hostname: 'cp.example' }, 'pjt_x');
+    expect(script).toContain("echo 'pjt_x' > /etc/probectl/join-token");
+    expect(script).toContain('grpc_addr: cp.example:9443');
+    expect(script).toContain('server: https://cp.example:8443');
+  });
+  it('knows what other machines do not reach', () => {
+    expect(['localhost', '127.0.0.1', '[::1]'].every(isLoopback)).toBe(true);
+    expect(isLoopback('cp.example')).toBe(false);
+  });
 });

@@ -26,6 +26,8 @@ describe('problemsOf', () => {
     expect(problemsOf(draft({ type: 'tcp', target: 'db', params: { port: '5432' } }))).toEqual({});
     expect(problemsOf(draft({ type: 'http', target: 'https://a.example/x?y=1' }))).toEqual({});
     expect(problemsOf(draft({ target: '2001:db8::1' }))).toEqual({});
+    for (const expect_status of ['200', '2xx', '200-399', '200, 3xx,404'])
+      expect(problemsOf(draft({ type: 'http', target: 'http://a', params: { expect_status } }))).toEqual({});
   });
 
   it.each<[string, Partial<Draft>]>([
@@ -41,7 +43,9 @@ describe('problemsOf', () => {
     ['interval_seconds', { interval: 'soon' }],
     ['timeout_seconds', { timeout: '61' }],
     ['timeout_seconds', { interval: '2', timeout: '3' }],
-    ['name', { name: 'x'.repeat(121) }],
+    ['name', { name: 'x'.repeat(129) }],
+    ['interval_seconds', { interval: '10.5' }],
+    ['params.expect_status', { type: 'http', target: 'http://a', params: { expect_status: '200,fine' } }],
     ['params.count', { params: { count: '0' } }],
     ['params.count', { params: { count: '1.5' } }],
     ['params.expect_status', { type: 'http', target: 'http://a', params: { expect_status: 'fine' } }],
@@ -52,6 +56,13 @@ describe('inputOf', () => {
   it('leaves empty parameters and those of other types out', () => {
     const input = inputOf(draft({ params: { count: ' 7 ', dscp: '', expect_status: '200' }, name: ' core ' }));
     expect(input).toMatchObject({ name: 'core', params: { count: 7 }, agent_id: null, interval_seconds: 10 });
+  });
+  it('names a test after its target when no name is given, also after an edit', () => {
+    const input = inputOf(draft({ target: ' a.example ' }));
+    expect(input.name).toBe('a.example');
+    const made: Test = { ...test, ...input };
+    expect(draftOf(made).name).toBe('');
+    expect(changesOf(made, inputOf({ ...draftOf(made), target: 'b.example' }, made))).toEqual({ name: 'b.example', target: 'b.example' });
   });
   it('keeps what the form does not know', () => {
     expect(inputOf(draftOf(test), test).params).toEqual({ method: 'GET', body: 'kept', expect_status: '200' });

@@ -24,7 +24,7 @@ export interface ParamSpec {
 
 export const PARAMS: Record<string, readonly ParamSpec[]> = {
   icmp: [
-    { key: 'count', label: 'Packets a run', hint: '', kind: 'integer', fallback: '5', min: 1, max: 1000 },
+    { key: 'count', label: 'Packets a run', hint: '', kind: 'integer', fallback: '5', min: 1, max: 100 },
     { key: 'payload_bytes', label: 'Payload bytes', hint: '', kind: 'integer', fallback: '56', min: 8, max: 65000 },
     { key: 'dscp', label: 'DSCP', hint: '46 is expedited forwarding', kind: 'integer', fallback: '0', min: 0, max: 63 },
   ],
@@ -33,15 +33,15 @@ export const PARAMS: Record<string, readonly ParamSpec[]> = {
     { key: 'count', label: 'Connects a run', hint: '', kind: 'integer', fallback: '3', min: 1, max: 100 },
   ],
   http: [
-    { key: 'method', label: 'Method', hint: '', kind: 'choice', fallback: 'GET', choices: ['GET', 'HEAD', 'POST', 'PUT', 'OPTIONS'] },
+    { key: 'method', label: 'Method', hint: '', kind: 'choice', fallback: 'GET', choices: ['GET', 'HEAD', 'POST'] },
     {
       key: 'expect_status',
       label: 'Expected status',
-      hint: '200, 2xx or 200-399',
+      hint: '200, 2xx or 200-399; several with commas',
       kind: 'text',
       fallback: '200-399',
-      pattern: /^([1-5]\d\d|[1-5]xx|[1-5]\d\d-[1-5]\d\d)$/i,
-      complaint: 'Write a code (200), a class (2xx) or a range (200-399).',
+      pattern: /^(?:(?:^|[,\s]+)(?:[1-5]\d\d-[1-5]\d\d|[1-5]\d\d|[1-5]xx))+$/i,
+      complaint: 'Write codes (200), classes (2xx) or ranges (200-399), separated by commas.',
     },
     { key: 'follow_redirects', label: 'Follow redirects', hint: '', kind: 'switch', fallback: 'true' },
   ],
@@ -63,6 +63,8 @@ export interface Draft {
   params: Record<string, string>;
 }
 
+const NAME_MAX = 128;
+
 export type Problems = Record<string, string>;
 
 export const EMPTY_DRAFT: Draft = { type: 'icmp', target: '', name: '', interval: '10', timeout: '3', agentId: '', params: {} };
@@ -71,7 +73,8 @@ export function draftOf(test: Test): Draft {
   return {
     type: test.type,
     target: test.target,
-    name: test.name ?? '',
+    // A name that is only the target follows the target when that is edited.
+    name: test.name === nameOf('', test.target) ? '' : (test.name ?? ''),
     interval: String(test.interval_seconds),
     timeout: String(test.timeout_seconds),
     agentId: test.agent_id ?? '',
@@ -127,14 +130,19 @@ export function problemsOf(draft: Draft): Problems {
     if (words) problems[field] = words;
   };
   note('target', targetProblem(draft));
-  note('interval_seconds', numberProblem(draft.interval, 1, 86400, false));
+  note('interval_seconds', numberProblem(draft.interval, 1, 86400, true));
   note('timeout_seconds', numberProblem(draft.timeout, 0.1, 60, false));
   if (!problems['timeout_seconds'] && !problems['interval_seconds'] && Number(draft.timeout) > Number(draft.interval)) {
     note('timeout_seconds', 'At most the interval.');
   }
-  if (draft.name.length > 120) note('name', 'At most 120 characters.');
+  if (draft.name.trim().length > NAME_MAX) note('name', `At most ${NAME_MAX} characters.`);
   for (const spec of PARAMS[draft.type] ?? []) note(`params.${spec.key}`, paramProblem(spec, draft.params[spec.key] ?? ''));
   return problems;
+}
+
+/** A test has a name; without one given, its target is the name. */
+function nameOf(name: string, target: string): string {
+  return name.trim() || target.trim().slice(0, NAME_MAX);
 }
 
 function paramValue(spec: ParamSpec | undefined, text: string): ParamValue {
@@ -154,7 +162,7 @@ export function inputOf(draft: Draft, before?: Test): TestInput {
     if (text.trim() !== '') params[key] = spec ? paramValue(spec, text.trim()) : (before?.params[key] ?? text);
   }
   return {
-    name: draft.name.trim(),
+    name: nameOf(draft.name, draft.target),
     type: draft.type,
     target: draft.target.trim(),
     interval_seconds: Number(draft.interval),

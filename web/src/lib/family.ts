@@ -32,9 +32,9 @@ export function familyOf(metrics: Record<string, number>): Family | null {
 }
 
 export function packetsOf(metrics: Record<string, number>, attributes: Record<string, string>): Packets | null {
-  const sent = metrics['packets.sent'] ?? metrics['attempts.sent'];
+  const sent = metrics['packets.sent'];
   if (sent === undefined || sent <= 0) return null;
-  const received = metrics['packets.received'] ?? metrics['attempts.ok'] ?? 0;
+  const received = metrics['packets.received'] ?? 0;
   const dropped = attributes['probectl.icmp.dropped_seqs'];
   const seqs = dropped ? dropped.split(/[^\d]+/).filter(Boolean).map(Number) : null;
   return { sent, received, lost: seqs && seqs.length === sent - received ? new Set(seqs) : null };

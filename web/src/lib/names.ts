@@ -15,10 +15,8 @@ const METRICS: Record<string, Known> = {
   'loss.ratio': row('Loss', 'Loss'),
   'packets.sent': row('Loss', 'Packets sent'),
   'packets.received': row('Loss', 'Packets received'),
-  'packets.duplicate': row('Loss', 'Duplicates'),
+  'packets.duplicates': row('Loss', 'Duplicates'),
   'packets.reordered': row('Loss', 'Out of order'),
-  'attempts.sent': row('Loss', 'Attempts'),
-  'attempts.ok': row('Loss', 'Attempts that connected'),
   'rtt.min.ms': row('Round trip', 'Shortest'),
   'rtt.avg.ms': row('Round trip', 'Mean'),
   'rtt.max.ms': row('Round trip', 'Longest'),
@@ -31,6 +29,8 @@ const METRICS: Record<string, Known> = {
   'dns.ms': row('Name lookup', 'Duration'),
   'dns.query.ms': row('Name lookup', 'Query'),
   'dns.answers': row('Name lookup', 'Answers'),
+  'icmp.mtu.bytes': row('ICMP', 'Path MTU reported'),
+  'http.redirect.ms': row('HTTP', 'Redirects took'),
   'http.dns.ms': row('HTTP', 'Name lookup'),
   'http.connect.ms': row('HTTP', 'TCP connect'),
   'http.tls.ms': row('HTTP', 'TLS handshake'),
@@ -73,12 +73,16 @@ const ATTRIBUTES: Record<string, Known> = {
   'probectl.tls.server.cert': row('TLS', 'Certificate'),
   'probectl.tls.verify_error': row('TLS', 'Verification'),
   'probectl.icmp.mode': row('ICMP', 'Mode'),
+  'probectl.icmp.error': row('ICMP', 'ICMP error'),
+  'probectl.icmp.error.from': row('ICMP', 'ICMP error came from'),
+  'probectl.tcp.error': row('TCP', 'Connect error'),
+  'probectl.http.body_limit_reached': row('HTTP', 'Body cut at the limit'),
   'probectl.icmp.dropped_seqs': row('ICMP', 'Lost packets (sequence)'),
   'probectl.icmp.drop_send_offsets_ms': row('ICMP', 'Lost packets were sent at'),
   'error.type': row('Outcome', 'Kind of failure'),
 };
 
-const ACRONYMS = new Set(['dns', 'tls', 'http', 'tcp', 'udp', 'icmp', 'rtt', 'url', 'ip', 'as', 'asn', 'mtu', 'id', 'dscp', 'bgp', 'mos', 'san', 'dnssec']);
+const ACRONYMS = new Set(['ok', 'dns', 'tls', 'http', 'tcp', 'udp', 'icmp', 'rtt', 'url', 'ip', 'as', 'asn', 'mtu', 'id', 'dscp', 'bgp', 'mos', 'san', 'dnssec']);
 const UNITS = new Set(['ms', 'ratio', 'bytes', 'kbps', 'seconds', 's', 'days', 'pct']);
 
 /** "voice.one_way.ms" -> "Voice one way". */

@@ -17,6 +17,7 @@ export interface Waterfall {
 }
 
 const ORDER = [
+  ['http.redirect.ms', 'redirect', 'Redirects before'],
   ['http.dns.ms', 'dns', 'Name lookup'],
   ['http.connect.ms', 'connect', 'TCP connect'],
   ['http.tls.ms', 'tls', 'TLS handshake'],

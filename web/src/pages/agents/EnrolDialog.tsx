@@ -7,18 +7,28 @@ import { useCreateJoinToken } from '../../api/queries';
 import { Dialog } from '../../components/Dialog';
 import { Command } from '../../components/Parts';
 import { Time } from '../../components/Time';
-import { enrolCommand } from '../../lib/enrol';
+import { enrolScript, isLoopback } from '../../lib/enrol';
 
 export function EnrolDialog({ onClose }: { onClose: () => void }) {
   const create = useCreateJoinToken();
   const token = create.data;
   return (
-    <Dialog title="Enrol an agent" onClose={onClose} narrow>
+    <Dialog title="Enrol an agent" onClose={onClose}>
       <div className="dialog-body">
         {token ? (
           <>
-            <p>Run this as root on the machine that shall measure. Copy the control plane&rsquo;s root certificate there first, as ca.pem.</p>
-            <Command text={enrolCommand(location.origin, token.token)} label="Command that enrols an agent" />
+            {isLoopback(location.hostname) && (
+              <p className="note note-warn">
+                You reach this page on {location.hostname}, which other machines do not. For an agent elsewhere, start with{' '}
+                <code>probectl up --gateway-listen 0.0.0.0:8443 --ingest-listen 0.0.0.0:9443</code> and write the server&rsquo;s name below. One more
+                agent on this machine: <code>probectl enroll --local NAME</code>.
+              </p>
+            )}
+            <p>
+              On the machine that shall measure, put the root certificate (the file <code>probectl env</code> calls PROBECTL_CA) at{' '}
+              <code>/etc/probectl/ca.pem</code>, then run as root:
+            </p>
+            <Command text={enrolScript(location, token.token)} label="Commands that enrol an agent" />
             <p className="field-hint">
               The token works once and until <Time at={token.expires_at} />. It is not shown again. The agent appears in the list by itself.
             </p>

@@ -25,12 +25,12 @@ function Verdict({ certificate }: { certificate: Certificate }) {
 }
 
 function Expiry({ certificate }: { certificate: Certificate }) {
-  const { notAfter, daysLeft } = certificate;
-  if (!notAfter || daysLeft === null) return null;
-  const tone = daysLeft < 0 ? 'is-bad' : daysLeft < EXPIRY_WARN_DAYS ? 'is-warn' : undefined;
+  const { notAfter, days, expired } = certificate;
+  if (!notAfter || days === null) return null;
+  const tone = expired ? 'is-bad' : days < EXPIRY_WARN_DAYS ? 'is-warn' : undefined;
   return (
     <>
-      <Time at={notAfter.getTime()} /> <span className={tone}>({daysLeft < 0 ? `ended ${plural(-daysLeft, 'day')} ago` : `${plural(daysLeft, 'day')} left`})</span>
+      <Time at={notAfter.getTime()} /> <span className={tone}>({expired ? `ended ${plural(days, 'day')} ago` : `${plural(days, 'day')} left`})</span>
     </>
   );
 }

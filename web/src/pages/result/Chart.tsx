@@ -6,14 +6,28 @@
 import { useEffect, useRef } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { formatLatency, formatUtc, significant } from '../../lib/format';
+import { formatLatency, formatTime, significant } from '../../lib/format';
 import type { Columns } from '../../lib/history';
 import { cssColor, useDark } from '../../state/theme';
 
 const HEIGHT = 230;
 const FAIL_PX = 5;
+/** A shorter axis than this only shows noise. */
+const YOUNG_SECONDS = 300;
 
-const dataOf = (c: Columns): uPlot.AlignedData => [c.t, c.loss, c.low, c.high, c.latency];
+interface Shape {
+  loss: boolean;
+  band: boolean;
+}
+
+/** What no run tells has neither a series nor a place in the legend. */
+function shapeOf(columns: Columns): Shape {
+  return { loss: columns.loss.some((v) => v !== null), band: columns.low.some((v) => v !== null) };
+}
+
+function dataOf(c: Columns, shape: Shape): uPlot.AlignedData {
+  return [c.t, c.latency, ...(shape.band ? [c.low, c.high] : []), ...(shape.loss ? [c.loss] : [])];
+}
 
 function markFailures(failed: () => boolean[], color: string): uPlot.Plugin {
   return {
@@ -42,17 +56,63 @@ function markFailures(failed: () => boolean[], color: string): uPlot.Plugin {
   };
 }
 
-function optionsOf(width: number, failed: () => boolean[], range: () => [number, number]): uPlot.Options {
+function seriesOf(shape: Shape, accent: string, bad: string): uPlot.Series[] {
+  const ms = (_: uPlot, v: number | null): string => formatLatency(v);
+  const edge = { scale: 'ms', stroke: 'transparent', points: { show: false }, value: ms } as const;
+  const series: uPlot.Series[] = [
+    { label: 'Time', value: (_, v) => (v === null ? '\u2014' : formatTime(new Date(v * 1000))) },
+    { label: 'Latency', scale: 'ms', stroke: accent, width: 1.5, spanGaps: false, points: { size: 4, fill: accent }, value: ms },
+  ];
+  if (shape.band) series.push({ ...edge, label: 'Shortest' }, { ...edge, label: 'Longest' });
+  if (shape.loss) {
+    series.push({
+      label: 'Loss',
+      scale: 'loss',
+      stroke: bad,
+      fill: withAlpha(bad, 0.22),
+      width: 0,
+      points: { show: false },
+      paths: uPlot.paths.bars!({ size: [1, 14], align: 0 }),
+      value: (_, v) => (v === null ? '\u2014' : `${significant(v)} %`),
+    });
+  }
+  return series;
+}
+
+const withAlpha = (color: string, alpha: number): string => color.replace(/^rgb\((.*)\)$/, `rgba($1, ${alpha})`);
+
+const two = (n: number): string => String(n).padStart(2, '0');
+
+/** Local time on the axis: the clock, and the date where a day begins. */
+function tickOf(seconds: number): string {
+  const at = new Date(seconds * 1000);
+  if (at.getHours() === 0 && at.getMinutes() === 0 && at.getSeconds() === 0) return `${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  return `${two(at.getHours())}:${two(at.getMinutes())}${at.getSeconds() ? `:${two(at.getSeconds())}` : ''}`;
+}
+
+// Nothing measured, no scale: a made-up one would be read as a measurement.
+const msTick = (u: uPlot, value: number): string => {
+  if (!u.data[1]?.some((v) => v !== null)) return '';
+  return value === 0 ? '0' : formatLatency(value).replace(/\.0+ /, ' ');
+};
+
+function optionsOf(width: number, shape: Shape, failed: () => boolean[], range: () => [number, number]): uPlot.Options {
   const ink = cssColor('--ink-2');
   const line = cssColor('--line');
   const accent = cssColor('--accent');
   const bad = cssColor('--bad');
-  const clear = (color: string, alpha: number): string => color.replace(/^rgb\((.*)\)$/, `rgba($1, ${alpha})`);
   const axis = { stroke: ink, font: '11px system-ui, sans-serif', grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
+  const axes: uPlot.Axis[] = [
+    { ...axis, size: 32, space: 64, values: (_, ticks) => ticks.map(tickOf) },
+    { ...axis, scale: 'ms', size: 62, values: (u, ticks) => ticks.map((v) => msTick(u, v)) },
+  ];
+  if (shape.loss) {
+    axes.push({ ...axis, scale: 'loss', side: 1, size: 46, grid: { show: false }, splits: () => [0, 50, 100], values: (_, ticks) => ticks.map((v) => `${v} %`) });
+  }
   return {
     width,
     height: HEIGHT,
-    padding: [10, 6, 0, 0],
+    padding: [10, shape.loss ? 0 : 14, 0, 0],
     cursor: { points: { size: 7 }, drag: { x: true, y: false } },
     legend: { show: true, live: true },
     scales: {
@@ -60,32 +120,9 @@ function optionsOf(width: number, failed: () => boolean[], range: () => [number,
       ms: { range: (_, __, max) => [0, (max || 1) * 1.1] },
       loss: { range: [0, 100] },
     },
-    axes: [
-      { ...axis, values: [
-        [86400, '{MM}-{DD}', null, null, null, null, null, null, 1],
-        [3600, '{HH}:{mm}', '\n{MM}-{DD}', null, '\n{MM}-{DD}', null, null, null, 1],
-        [1, '{HH}:{mm}', null, null, null, null, null, null, 1],
-      ] },
-      { ...axis, scale: 'ms', size: 62, values: (_, ticks) => ticks.map((v) => (v === 0 ? '0' : formatLatency(v).replace(/\.0+ /, ' '))) },
-      { ...axis, scale: 'loss', side: 1, size: 46, grid: { show: false }, splits: () => [0, 50, 100], values: (_, ticks) => ticks.map((v) => `${v} %`) },
-    ],
-    series: [
-      { label: 'Time', value: (_, v) => (v === null ? '' : formatUtc(new Date(v * 1000))) },
-      {
-        label: 'Loss',
-        scale: 'loss',
-        stroke: clear(bad, 0.55),
-        fill: clear(bad, 0.18),
-        width: 0,
-        points: { show: false },
-        paths: uPlot.paths.bars!({ size: [1, 14], align: 0 }),
-        value: (_, v) => (v === null ? '\u2014' : `${significant(v)} %`),
-      },
-      { label: 'Shortest', scale: 'ms', stroke: 'transparent', points: { show: false }, value: (_, v) => formatLatency(v) },
-      { label: 'Longest', scale: 'ms', stroke: 'transparent', points: { show: false }, value: (_, v) => formatLatency(v) },
-      { label: 'Latency', scale: 'ms', stroke: accent, width: 1.5, spanGaps: false, points: { size: 4, fill: accent }, value: (_, v) => formatLatency(v) },
-    ],
-    bands: [{ series: [3, 2], fill: clear(accent, 0.16) }],
+    axes,
+    series: seriesOf(shape, accent, bad),
+    bands: shape.band ? [{ series: [3, 2], fill: withAlpha(accent, 0.16) }] : [],
     plugins: [markFailures(failed, bad)],
   };
 }
@@ -96,6 +133,7 @@ export function Chart({ columns, hours, label }: { columns: Columns; hours: numb
   const current = useRef({ columns, hours });
   current.current = { columns, hours };
   const dark = useDark();
+  const { loss, band } = shapeOf(columns);
 
   useEffect(() => {
     const host = box.current!;
@@ -105,10 +143,11 @@ export function Chart({ columns, hours, label }: { columns: Columns; hours: numb
       const t = current.current.columns.t;
       const end = t.at(-1) ?? Date.now() / 1000;
       const least = end - current.current.hours * 3600;
-      const first = t[0] ?? least;
-      return [Math.max(least, Math.min(first, end - 300)), end];
+      return [Math.max(least, Math.min(t[0] ?? least, end - YOUNG_SECONDS)), end];
     };
-    const made = new uPlot(optionsOf(host.clientWidth, () => current.current.columns.failed, range), dataOf(current.current.columns), host);
+    const shape = { loss, band };
+    const options = optionsOf(host.clientWidth, shape, () => current.current.columns.failed, range);
+    const made = new uPlot(options, dataOf(current.current.columns, shape), host);
     plot.current = made;
     const observer = new ResizeObserver(() => made.setSize({ width: host.clientWidth, height: HEIGHT }));
     observer.observe(host);
@@ -117,11 +156,11 @@ export function Chart({ columns, hours, label }: { columns: Columns; hours: numb
       made.destroy();
       plot.current = null;
     };
-  }, [dark]);
+  }, [dark, loss, band]);
 
   useEffect(() => {
-    plot.current?.setData(dataOf(columns));
-  }, [columns, hours]);
+    plot.current?.setData(dataOf(columns, { loss, band }));
+  }, [columns, hours, loss, band]);
 
   return <div className="chart" ref={box} role="group" aria-label={`Chart: ${label}`} />;
 }

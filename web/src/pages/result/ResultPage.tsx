@@ -40,7 +40,7 @@ function Failure({ run }: { run: RunFields }) {
       <Icon name="failed" />
       <div>
         <h2>
-          {failure.title}
+          <span>{failure.title}</span>
           {run.error_type && <code>{run.error_type}</code>}
         </h2>
         {run.error && <p>{run.error}</p>}

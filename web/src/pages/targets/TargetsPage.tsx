@@ -59,7 +59,7 @@ function Toolbar({ filters, types, shown, total, onFilters, onAdd }: ToolbarProp
           </option>
         ))}
       </select>
-      <select aria-label="Filter by state" value={filters.state} onChange={(e) => onFilters({ ...filters, state: e.target.value as RowState | '' })}>
+      <select className="not-narrow" aria-label="Filter by state" value={filters.state} onChange={(e) => onFilters({ ...filters, state: e.target.value as RowState | '' })}>
         <option value="">All states</option>
         {STATES.map((state) => (
           <option key={state} value={state}>

@@ -104,7 +104,7 @@ const TargetRow = memo(function TargetRow({ row, items }: RowProps) {
       <td role="cell" className="c-agent">
         {row.agentName}
       </td>
-      <td role="cell" className="c-latency" data-label="Latency">
+      <td role="cell" className="c-latency">
         <Latency row={row} />
       </td>
       <td role="cell" className="c-loss" data-label="Loss">

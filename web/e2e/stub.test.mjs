@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: PostgreSQL
+//
+// The journey over the stub, and what only a stub does on demand: being empty, refusing,
+// losing the stream, showing a type of the future.
+import assert from 'node:assert/strict';
+import { after, before, describe } from 'node:test';
+import { assertAccessible, assertFits, finish, launch, openPage, step, until } from './browser.mjs';
+import { describeJourney } from './journey.mjs';
+import { startStub } from './targets.mjs';
+
+describeJourney('journey, stub', startStub);
+
+/** Signed in on a stub of its own; stub and browser end with the test. */
+async function visit(browser, options, body, pageOptions = {}) {
+  const target = await startStub(options);
+  const page = await openPage(browser, target.url, pageOptions);
+  try {
+    await page.goto(target.link());
+    await page.waitForURL(`${target.url}/`);
+    await body(page, target.stub, target.url);
+    await finish(page);
+  } finally {
+    await target.stop();
+  }
+}
+
+const latestCount = (stub) => stub.requests.filter((r) => r === 'GET /v1/results/latest').length;
+
+describe('states of the page', () => {
+  let browser;
+  before(async () => (browser = await launch()));
+  after(() => browser.close());
+
+  step('says what to do when no agent is there', () =>
+    visit(browser, { scenario: 'empty' }, async (page) => {
+      await page.getByRole('heading', { name: 'Nothing is producing yet' }).waitFor();
+      await page.getByText('probectl up').waitFor();
+      await assertAccessible(page, 'no agent');
+      await page.getByRole('link', { name: 'Enrol an agent' }).click();
+      await page.getByRole('heading', { name: 'No agent is enrolled' }).waitFor();
+      await assertAccessible(page, 'no agent, agents');
+    }));
+
+  step('says what to do when no test is there, and then shows the first', () =>
+    visit(browser, { scenario: 'idle' }, async (page) => {
+      await page.getByText('There is no test.').waitFor();
+      await page.getByRole('button', { name: 'Add a test' }).click();
+      await page.getByLabel('Target').fill('192.0.2.9');
+      await page.getByRole('dialog').getByRole('button', { name: 'Add test' }).click();
+      await page.getByText(/waiting for first result/).waitFor();
+      await page.locator('tr.row .state-ok').waitFor();
+    }));
+
+  step('puts the server\u2019s complaint at its field', () =>
+    visit(browser, {}, async (page) => {
+      page.allow.push(/status of 422/);
+      await page.getByRole('button', { name: 'Add test' }).click();
+      const dialog = page.getByRole('dialog');
+      await dialog.getByLabel('Target').fill('forbidden.example');
+      await dialog.getByRole('button', { name: 'Add test' }).click();
+      await dialog.getByText('this target is not allowed for your tenant').waitFor();
+      assert.equal(await dialog.getByLabel('Target').getAttribute('aria-invalid'), 'true');
+      await dialog.getByLabel('Target').fill('allowed.example');
+      assert.equal(await dialog.getByLabel('Target').getAttribute('aria-invalid'), 'false');
+      await dialog.getByLabel('DSCP').fill('63');
+      await dialog.getByRole('button', { name: 'Add test' }).click();
+      await dialog.getByText('dscp 63 is reserved here').waitFor();
+      assert.equal(await dialog.getByLabel('DSCP').getAttribute('aria-invalid'), 'true');
+    }));
+
+  step('asks once for many events, and never without one', () =>
+    visit(browser, {}, async (page, stub) => {
+      await page.locator('tr.row').first().waitFor();
+      stub.paused = true;
+      const settled = async () => {
+        const n = latestCount(stub);
+        // An answer to an agent event, asked after it, shows that earlier events were served.
+        const agents = stub.requests.length;
+        stub.tell('agent');
+        await until('the agents are asked', () => stub.requests.slice(agents).includes('GET /v1/agents'));
+        return n === latestCount(stub);
+      };
+      await until('quiet', settled);
+      const quiet = latestCount(stub);
+      const began = Date.now();
+      let events = 0;
+      await until('two seconds of events', () => {
+        stub.tell('result');
+        events++;
+        return Date.now() - began > 2000;
+      });
+      await until('the last event is served', settled);
+      const asked = latestCount(stub) - quiet;
+      assert.ok(events > 100, `${events} events`);
+      assert.ok(asked >= 2 && asked <= 6, `${asked} requests for ${events} events in 2 s`);
+    }));
+
+  step('does not poll', async () => {
+    const target = await startStub();
+    const page = await openPage(browser, target.url);
+    await page.clock.install();
+    await page.goto(target.link());
+    await page.locator('tr.row').first().waitFor();
+    target.stub.paused = true;
+    const n = target.stub.requests.length;
+    await until('quiet', async () => {
+      await page.clock.runFor(1000);
+      return target.stub.requests.length === n || n;
+    });
+    const before_ = target.stub.requests.length;
+    await page.clock.runFor(8000);
+    assert.deepEqual(target.stub.requests.slice(before_), []);
+    await finish(page);
+    await target.stop();
+  });
+
+  step('shows a lost stream, then a degraded one, and catches up when it is back', () =>
+    visit(browser, {}, async (page, stub) => {
+      page.allow.push(/status of 503/, /ERR_/);
+      await page.getByText('Live', { exact: true }).waitFor();
+      stub.refuseEvents = true;
+      stub.dropStreams();
+      await page.getByText('Reconnecting', { exact: true }).waitFor();
+      await page.getByText('Degraded', { exact: true }).waitFor();
+      await page.getByRole('alert').getByText(/No updates for/).waitFor();
+      await assertAccessible(page, 'degraded');
+      stub.refuseEvents = false;
+      const n = latestCount(stub);
+      await page.getByRole('button', { name: 'Try now' }).click();
+      await page.getByText('Live', { exact: true }).waitFor();
+      await until('a fresh answer', () => latestCount(stub) > n);
+      await page.getByRole('alert').waitFor({ state: 'detached' });
+    }));
+
+  step('turns rows stale by itself and says that the collector is down', async () => {
+    const target = await startStub();
+    const page = await openPage(browser, target.url);
+    await page.clock.install();
+    await page.goto(target.link());
+    await page.locator('tr.row-ok').first().waitFor();
+    const skipMs = 100_000;
+    Object.assign(target.stub, { paused: true, collectorRunning: false, aheadMs: skipMs });
+    await page.clock.runFor(skipMs);
+    await until('no row is green', async () => (await page.locator('tr.row-ok').count()) === 0);
+    await page.getByText('The collector is not running: no agent can deliver results.').waitFor();
+    await page.getByText('not running', { exact: true }).waitFor();
+    await finish(page);
+    await target.stop();
+  });
+
+  step('offers nothing that the role does not permit', () =>
+    visit(browser, { permissions: ['test.read', 'agent.read'] }, async (page) => {
+      await page.locator('tr.row').first().waitFor();
+      assert.equal(await page.getByRole('button', { name: /Add test|Actions for/ }).count(), 0);
+      assert.equal(await page.getByRole('link', { name: 'Audit' }).count(), 0);
+      await page.getByRole('link', { name: 'Agents' }).click();
+      await page.locator('table.list').waitFor();
+      assert.equal(await page.getByRole('button', { name: 'Enrol an agent' }).count(), 0);
+    }));
+
+  step('comes back to the same page after the session ended', () =>
+    visit(browser, {}, async (page, stub, url) => {
+      page.allow.push(/status of 401/);
+      await page.getByRole('link', { name: 'Agents' }).click();
+      await page.locator('table.list').waitFor();
+      stub.sessions.clear();
+      stub.tell('agent');
+      await page.getByText(/Your session has ended/).waitFor();
+      await page.getByLabel(/Or paste the link/).fill(`${url}/signin#${stub.signInCode()}`);
+      await page.getByRole('button', { name: 'Sign in' }).click();
+      await page.getByRole('heading', { name: 'Agents' }).waitFor();
+      assert.equal(page.url(), `${url}/agents`);
+    }));
+
+  step('shows a type of the future by named fields', () =>
+    visit(browser, {}, async (page, stub, url) => {
+      const line = [...stub.runs.entries()][0];
+      Object.assign(line[1].runs.at(-1), {
+        type: 'endpoint.wifi',
+        latency_ms: null,
+        loss_ratio: null,
+        metrics: { 'wifi.signal_dbm': -61, 'wifi.roam.ms': 12.5 },
+        attributes: { 'probectl.wifi.ssid': 'Example Net', 'wifi.channel': '36' },
+      });
+      stub.paused = true;
+      await page.goto(`${url}/results/${line[0]}`);
+      await page.getByText('Wifi signal dbm').waitFor();
+      await page.getByText('12.5 ms').waitFor();
+      await page.getByText('Wifi ssid').waitFor();
+      assert.equal(await page.getByText(/[{}]/).count(), 0, 'raw JSON');
+    }));
+
+  step('shows markup in names and errors as text', () =>
+    visit(browser, {}, async (page, stub) => {
+      const plan = [...stub.plans.values()][0];
+      plan.test.name = '<img src=x onerror=alert(1)>';
+      stub.tell('test');
+      await page.getByText('<img src=x onerror=alert(1)>').first().waitFor();
+      assert.equal(await page.locator('main img').count(), 0);
+    }));
+
+  step('pages through the audit trail by key', () =>
+    visit(browser, {}, async (page, stub, url) => {
+      for (let i = 0; i < 120; i++) stub.note('test.update', `t${i}`);
+      await page.goto(`${url}/audit`);
+      const rows = page.locator('table.list tbody tr');
+      await until('one page', async () => (await rows.count()) === 50);
+      stub.note('test.update', 'meanwhile');
+      await page.getByRole('button', { name: 'Older events' }).click();
+      await until('two pages', async () => (await rows.count()) === 100);
+      const numbers = await page.locator('table.list tbody td:first-child').allInnerTexts();
+      assert.equal(new Set(numbers).size, 100, 'no event twice');
+      await page.getByRole('button', { name: 'Newest events' }).click();
+      await page.getByText('meanwhile').waitFor();
+    }));
+
+  step('shows expired certificates in words', () =>
+    visit(browser, {}, async (page, stub, url) => {
+      const [key] = [...stub.runs.entries()].find(([, line]) => line.plan.temper === 'expired');
+      await page.goto(`${url}/results/${key}`);
+      await page.getByRole('heading', { name: 'The certificate has expired' }).waitFor();
+      const tls = page.getByRole('region', { name: /^TLS/ });
+      await tls.getByText('Not trusted').waitFor();
+      await tls.getByText(/ended 3 days ago/).waitFor();
+    }));
+
+  step('fits 4k and 360 px with long names', () =>
+    visit(browser, {}, async (page, stub) => {
+      const plan = [...stub.plans.values()][0];
+      plan.test.name = `a-very-long-name-without-any-break-${'x'.repeat(90)}`;
+      stub.tell('test');
+      for (const size of [{ width: 3840, height: 2160 }, { width: 360, height: 740 }]) {
+        await page.setViewportSize(size);
+        await page.getByText(plan.test.name).first().waitFor();
+        await assertFits(page);
+      }
+    }));
+});
