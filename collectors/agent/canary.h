@@ -23,17 +23,17 @@ struct resolver;
 /* A test as configured, whatever it came from. Owned by the scheduler. */
 struct test_spec
 {
-	char test_id[37];	  /* lower-case UUID text */
-	char name[128];		  /* may be empty */
-	char type[32];		  /* canary type */
-	char target[1024];	  /* as the canary defines it */
+	char test_id[37];     /* lower-case UUID text */
+	char name[128];       /* may be empty */
+	char type[32];        /* canary type */
+	char target[1024];    /* as the canary defines it */
 	uint32_t interval_ms; /* 1,000 .. 86,400,000 */
 	uint32_t timeout_ms;  /* 100 .. 60,000, at most the interval */
 	struct test_param
 	{
 		char *key;
 		char *value;
-	} *params; /* sorted by key */
+	} * params; /* sorted by key */
 	size_t param_count;
 };
 
@@ -42,10 +42,10 @@ struct canary_env
 {
 	struct event_base *base;
 	struct resolver *resolver; /* hosts and resolv.conf, no NSS */
-	int icmp4_fd, icmp6_fd;	   /* raw or ping sockets opened before privileges fell; -1 */
+	int icmp4_fd, icmp6_fd;    /* raw or ping sockets opened before privileges fell; -1 */
 	bool icmp4_raw, icmp6_raw;
-	int icmp_errno;			   /* why an fd is -1 */
-	struct icmp_engine *icmp;  /* NULL until the first icmp run; canary_env_close frees it */
+	int icmp_errno;           /* why an fd is -1 */
+	struct icmp_engine *icmp; /* NULL until the first icmp run; canary_env_close frees it */
 };
 
 /* Opens what needs privileges (raw ICMP sockets, ping sockets where raw ones are refused), to be
@@ -64,7 +64,7 @@ typedef void (*canary_done)(const struct result *result, void *arg);
 
 struct canary_ops
 {
-	const char *type;	 /* canary_type on the wire */
+	const char *type;    /* canary_type on the wire */
 	const char *summary; /* one line for --help */
 
 	/* Checks target and params. On failure false, with a sentence in err that names the
@@ -75,7 +75,7 @@ struct canary_ops
 	/* Starts one run; done is called later, never from inside start. NULL when memory is
 	 * out. A canary's own fault is a result with error_type "local_fault". */
 	struct canary_run *(*start)(struct canary_env *env, const struct test_spec *spec,
-								const void *cmd, canary_done done, void *arg);
+	                            const void *cmd, canary_done done, void *arg);
 
 	/* Abandons a run: done is not called. */
 	void (*cancel)(struct canary_run *run);
