@@ -516,28 +516,63 @@ read_all(const struct conf *conf, void *settings, struct conf_error *err)
 
 /* ---- output ---- */
 
+/* The code point at *text, which moves behind it; a byte that is not UTF-8 stands for itself. */
+static uint32_t
+next_code_point(const char **text)
+{
+	const unsigned char *p = (const unsigned char *) *text;
+	int more = *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : *p >= 0xc2 ? 1 : 0;
+	uint32_t code = more ? *p & (0x3fu >> more) : *p;
+
+	for (int i = 1; i <= more; i++)
+	{
+		if ((p[i] & 0xc0) != 0x80)
+		{
+			(*text)++;
+			return *p;
+		}
+		code = code << 6 | (p[i] & 0x3f);
+	}
+	*text += more + 1;
+	return code;
+}
+
+/* May it stand in a YAML file as it is? Line breaks and what YAML calls not printable may not. */
+static bool
+code_is_printable(uint32_t code)
+{
+	return (code >= 0x20 && code < 0x7f) ||
+	       (code >= 0xa0 && code < 0xd800 && code != 0x2028 && code != 0x2029) ||
+	       (code >= 0xe000 && code < 0xfffe && code != 0xfeff) || (code >= 0x10000);
+}
+
 void
 conf_print_scalar(FILE *out, const char *text)
 {
 	static const char special[] = "#:{}[],&*!|>'\"%@`\\";
-	bool plain = *text && (isalnum((unsigned char) *text) || *text == '/' || *text == '.');
+	bool plain = isalnum((unsigned char) *text) || *text == '/' || *text == '.';
 
 	for (const char *p = text; *p && plain; p++)
-		plain = (unsigned char) *p > 0x20 && (unsigned char) *p != 0x7f &&
+		plain = *p > 0x20 && *p < 0x7f &&
 		        (!strchr(special, *p) || (*p == ':' && p[1] && p[1] != ' '));
-	if (plain)
+	if (plain && strcmp(text, "null") != 0)
 	{
 		fputs(text, out);
 		return;
 	}
 	fputc('"', out);
-	for (; *text; text++)
-		if (*text == '"' || *text == '\\')
-			fprintf(out, "\\%c", *text);
-		else if ((unsigned char) *text < 0x20 || *text == 0x7f)
-			fprintf(out, "\\x%02x", (unsigned char) *text);
+	while (*text)
+	{
+		const char *start = text;
+		uint32_t code = next_code_point(&text);
+
+		if (code == '"' || code == '\\')
+			fprintf(out, "\\%c", (int) code);
+		else if (!code_is_printable(code) || (code >= 0x80 && text == start + 1))
+			fprintf(out, code > 0xff ? "\\u%04x" : "\\x%02x", code);
 		else
-			fputc(*text, out);
+			fprintf(out, "%.*s", (int) (text - start), start);
+	}
 	fputc('"', out);
 }
 

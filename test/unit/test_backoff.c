@@ -55,9 +55,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(doubles_to_the_maximum),
-		cmocka_unit_test(jitter_takes_up_to_half),
-		cmocka_unit_test(a_healthy_minute_resets),
+	    cmocka_unit_test(doubles_to_the_maximum),
+	    cmocka_unit_test(jitter_takes_up_to_half),
+	    cmocka_unit_test(a_healthy_minute_resets),
 	};
 
 	return cmocka_run_group_tests_name("backoff", tests, NULL, NULL);

@@ -150,14 +150,14 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(integers_round_trip),
-		cmocka_unit_test(reading_past_the_end_fails_and_sticks),
-		cmocka_unit_test(lengths_near_the_maximum_do_not_wrap),
-		cmocka_unit_test(sub_cursor_confines),
-		cmocka_unit_test(buffer_stops_at_its_maximum),
-		cmocka_unit_test(a_full_buffer_still_has_its_nul),
-		cmocka_unit_test(printf_measures_itself),
-		cmocka_unit_test(consume_and_overwrite),
+	    cmocka_unit_test(integers_round_trip),
+	    cmocka_unit_test(reading_past_the_end_fails_and_sticks),
+	    cmocka_unit_test(lengths_near_the_maximum_do_not_wrap),
+	    cmocka_unit_test(sub_cursor_confines),
+	    cmocka_unit_test(buffer_stops_at_its_maximum),
+	    cmocka_unit_test(a_full_buffer_still_has_its_nul),
+	    cmocka_unit_test(printf_measures_itself),
+	    cmocka_unit_test(consume_and_overwrite),
 	};
 
 	return cmocka_run_group_tests_name("buf", tests, NULL, NULL);

@@ -47,20 +47,20 @@ static const struct conf_tree items_tree = {items_read, items_print, items_clear
 
 #define AT(m) offsetof(struct settings, m)
 static const struct conf_key keys[] = {
-	{"listen", CONF_STRING, AT(listen), .def = "127.0.0.1:1", .flags = CONF_REQUIRED, .help = "a"},
-	{"secret", CONF_STRING, AT(secret), .flags = CONF_SECRET, .help = "b"},
-	{"limits.count", CONF_INT, AT(count), .def = "4", .min = 1, .max = 64, .help = "c"},
-	{"limits.size", CONF_BYTES, AT(size), .def = "4MiB", .min = 1, .max = 1 << 30, .help = "d"},
-	{"limits.wait", CONF_DURATION, AT(wait), .def = "30s", .min = 10, .max = 86400000, .help = "e"},
-	{"on", CONF_BOOL, AT(on), .def = "true", .flags = CONF_RELOADABLE, .help = "f"},
-	{"items", CONF_TREE, 0, .tree = &items_tree, .help = "g"},
-	CONF_KEY_LOG_LEVEL(AT(level)),
+    {"listen", CONF_STRING, AT(listen), .def = "127.0.0.1:1", .flags = CONF_REQUIRED, .help = "a"},
+    {"secret", CONF_STRING, AT(secret), .flags = CONF_SECRET, .help = "b"},
+    {"limits.count", CONF_INT, AT(count), .def = "4", .min = 1, .max = 64, .help = "c"},
+    {"limits.size", CONF_BYTES, AT(size), .def = "4MiB", .min = 1, .max = 1 << 30, .help = "d"},
+    {"limits.wait", CONF_DURATION, AT(wait), .def = "30s", .min = 10, .max = 86400000, .help = "e"},
+    {"on", CONF_BOOL, AT(on), .def = "true", .flags = CONF_RELOADABLE, .help = "f"},
+    {"items", CONF_TREE, 0, .tree = &items_tree, .help = "g"},
+    CONF_KEY_LOG_LEVEL(AT(level)),
 };
 static const struct conf_spec spec = {.process = "unit",
-									  .summary = "unit test",
-									  .keys = keys,
-									  .key_count = sizeof(keys) / sizeof(keys[0]),
-									  .size = sizeof(struct settings)};
+                                      .summary = "unit test",
+                                      .keys = keys,
+                                      .key_count = sizeof(keys) / sizeof(keys[0]),
+                                      .size = sizeof(struct settings)};
 
 /* Text is accepted. */
 static void
@@ -103,7 +103,7 @@ defaults_and_values(void **state)
 	assert_int_equal(s.level, LOG_LEVEL_INFO);
 	conf_clear(&spec, &s);
 	good(&s, "# comment\nlisten: '[::1]:9'\nlimits:\n  count: 7\n  size: 512 KiB\n  wait: 250ms\n"
-			 "on: off\nitems: [1, {a: b}, 3]\nlog: {level: debug}\n");
+	         "on: off\nitems: [1, {a: b}, 3]\nlog: {level: debug}\n");
 	assert_string_equal(s.listen, "[::1]:9");
 	assert_int_equal(s.count, 7);
 	assert_int_equal(s.size, 512 << 10);
@@ -165,7 +165,7 @@ static void
 order_of_strength(void **state)
 {
 	char *const environment[] = {"HOME=/", "PROBECTL_UNIT_LIMITS_COUNT=9", "PROBECTL_OTHER_X=1",
-								 "PROBECTL_UNIT_ITEMS=[1, 2]", NULL};
+	                             "PROBECTL_UNIT_ITEMS=[1, 2]", NULL};
 	struct conf_error err = {0};
 	struct settings s;
 
@@ -251,14 +251,14 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults_and_values),
-		cmocka_unit_test(units),
-		cmocka_unit_test(errors_name_the_line),
-		cmocka_unit_test(order_of_strength),
-		cmocka_unit_test(a_stray_variable_is_an_error),
-		cmocka_unit_test(required_keys),
-		cmocka_unit_test(print_round_trips),
-		cmocka_unit_test(help_names_every_key),
+	    cmocka_unit_test(defaults_and_values),
+	    cmocka_unit_test(units),
+	    cmocka_unit_test(errors_name_the_line),
+	    cmocka_unit_test(order_of_strength),
+	    cmocka_unit_test(a_stray_variable_is_an_error),
+	    cmocka_unit_test(required_keys),
+	    cmocka_unit_test(print_round_trips),
+	    cmocka_unit_test(help_names_every_key),
 	};
 
 	return cmocka_run_group_tests_name("conf", tests, NULL, NULL);

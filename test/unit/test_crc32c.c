@@ -10,9 +10,9 @@ static void
 rfc3720_vectors(void **state)
 {
 	uint8_t zeros[32] = {0}, ones[32], up[32], down[32];
-	const uint8_t read10[48] = {
-		0x01, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0,	   0, 0, 0, 0, 0, 0, 0x14, 0, 0, 0, 0, 0, 0x04, 0,
-		0,	  0,	0, 0x14, 0, 0, 0, 0x18, 0x28, 0, 0, 0, 0, 0, 0, 0, 0x02, 0, 0, 0, 0, 0, 0, 0};
+	const uint8_t read10[48] = {0x01, 0xc0, 0, 0, 0, 0, 0,    0, 0,    0, 0, 0,    0, 0, 0, 0,
+	                            0x14, 0,    0, 0, 0, 0, 0x04, 0, 0,    0, 0, 0x14, 0, 0, 0, 0x18,
+	                            0x28, 0,    0, 0, 0, 0, 0,    0, 0x02, 0, 0, 0,    0, 0, 0, 0};
 
 	memset(ones, 0xff, sizeof(ones));
 	for (int i = 0; i < 32; i++)
@@ -42,8 +42,8 @@ both_forms_agree_on_every_length_and_split(void **state)
 			uint32_t whole = crc32c(0, data + at, len);
 
 			assert_int_equal(whole, crc32c_portable(0, data + at, len));
-			assert_int_equal(whole, crc32c(crc32c(0, data + at, len / 3), data + at + len / 3,
-										   len - len / 3));
+			assert_int_equal(
+			    whole, crc32c(crc32c(0, data + at, len / 3), data + at + len / 3, len - len / 3));
 		}
 }
 
@@ -51,8 +51,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rfc3720_vectors),
-		cmocka_unit_test(both_forms_agree_on_every_length_and_split),
+	    cmocka_unit_test(rfc3720_vectors),
+	    cmocka_unit_test(both_forms_agree_on_every_length_and_split),
 	};
 
 	return cmocka_run_group_tests_name("crc32c", tests, NULL, NULL);

@@ -24,7 +24,7 @@ unit_dir(void)
 	char *path = NULL;
 
 	if (asprintf(&path, "%s/probectl-unit-XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0 ||
-		!mkdtemp(path))
+	    !mkdtemp(path))
 		abort();
 	return path;
 }
