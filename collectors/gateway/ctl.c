@@ -24,6 +24,7 @@
 #include "lib/mem.h"
 
 #define PING_EVERY_MS    5000
+#define PING_AGAIN_MS    500 /* while its workers do not run */
 #define ANSWER_WITHIN_MS 10000
 #define RETRY_MIN_MS     100
 #define RETRY_MAX_MS     2000
@@ -359,7 +360,7 @@ ctl_tick(int64_t now_ms)
 				ctl.reload = false;
 				ctl_ask(CTL_READY);
 			}
-			else if (age > PING_EVERY_MS)
+			else if (age > (ctl.workers > 0 ? PING_EVERY_MS : PING_AGAIN_MS))
 				ctl_ask(CTL_PING);
 			break;
 	}
@@ -414,6 +415,8 @@ ctl_ready(const char **reason)
 		*reason = "the database does not answer";
 	else if (db_ready_count() == 0)
 		*reason = "no connection for requests";
+	else if (ctl.workers <= 0)
+		*reason = "the database answers, but its workers do not run";
 	else
 		return true;
 	return false;

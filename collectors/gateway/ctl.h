@@ -23,7 +23,7 @@ const struct route_table *ctl_routes(void);
 /* The API description last read, and its entity tag; NULL before the first contact. */
 const char *ctl_openapi(const char **etag);
 
-/* Whether the database answers now. Otherwise a sentence part in reason. */
+/* Whether the database answers now and its workers run. Otherwise a sentence part in reason. */
 bool ctl_ready(const char **reason);
 
 /* Whether it answered ever, and what the last attempt met. fatal: waiting will not help. */

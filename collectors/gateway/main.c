@@ -236,9 +236,10 @@ check_start(int64_t now)
 {
 	static bool answered;
 	bool fatal;
-	const char *reason = NULL, *error = ctl_last_error(&fatal);
+	const char *error = ctl_last_error(&fatal);
 
-	answered = answered || ctl_ready(&reason);
+	/* Without its workers it is not ready, but it is the right one. */
+	answered = answered || (ctl_ever_ready() && db_ready_count() > 0);
 	if (answered)
 		return;
 	if (fatal)
@@ -249,7 +250,8 @@ check_start(int64_t now)
 		    error);
 	if (now - started_ms > gw_settings.startup_ms)
 		log_fatal("main", NULL, "no database after %lld ms: %s; start it or change `database`",
-		          (long long) gw_settings.startup_ms, error[0] != '\0' ? error : reason);
+		          (long long) gw_settings.startup_ms,
+		          error[0] != '\0' ? error : "no connection for requests");
 }
 
 static void

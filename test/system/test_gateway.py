@@ -15,6 +15,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -87,7 +88,9 @@ BEGIN
     'params', $3, 'query', $4, 'body', $5, 'tenant', probectl.current_tenant())::text;
 END $$;
 CREATE FUNCTION probectl.openapi() RETURNS text LANGUAGE sql AS $$ SELECT '{"openapi":"3.1.0"}' $$;
-CREATE FUNCTION probectl.ready(OUT version text, OUT workers int) LANGUAGE sql AS $$ SELECT '0.1', 2 $$;
+CREATE TABLE probectl.running (workers int);
+INSERT INTO probectl.running VALUES (2);
+CREATE FUNCTION probectl.ready(OUT version text, OUT workers int) LANGUAGE sql AS $$ SELECT '0.1', running.workers FROM probectl.running $$;
 """ % {"a": TENANT_A, "b": TENANT_B}
 
 _pause = threading.Event()
@@ -250,16 +253,19 @@ def make_files(directory):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("gwpg")
-    for parent in (directory, directory.parent, directory.parent.parent):
-        os.chmod(parent, 0o755)  # the cluster's user has to reach it
+def cluster():
+    # Not below pytest's own folder: each start of pytest closes that to other users.
+    directory = tempfile.mkdtemp(prefix="pctl-gwpg-", dir="/tmp")
+    os.chmod(directory, 0o755)
     c = Cluster(directory)
-    c.start()
-    c.sql("CREATE DATABASE probectl", "postgres")
-    c.sql(STAND_IN)
-    yield c
-    c.stop()
+    try:
+        c.start()
+        c.sql("CREATE DATABASE probectl", "postgres")
+        c.sql(STAND_IN)
+        yield c
+    finally:
+        c.stop()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -957,6 +963,18 @@ def test_lost_backend_is_replaced_and_a_change_is_not_called_done(another, clust
     assert answer["r"][0] == 503
     wait_for("ready again", lambda: g.get("/readyz")[0] == 200)
     assert g.get("/v1/me", token=TOKEN_A)[0] == 200
+
+
+def test_database_without_workers_is_not_ready_but_serves(another, cluster):
+    cluster.sql("UPDATE probectl.running SET workers = 0")
+    try:
+        g = another("workers", ready=False, limits__startup="1s")
+        wait_for("first answer", lambda: g.get("/v1/me", quiet=True, token=TOKEN_A)[0] == 200)
+        status, _, data = g.get("/readyz")
+        assert status == 503 and "workers" in json.loads(data)["reason"]
+    finally:
+        cluster.sql("UPDATE probectl.running SET workers = 2")
+    wait_for("ready", lambda: g.get("/readyz")[0] == 200)
 
 
 def test_routes_are_read_again(another, cluster):
