@@ -20,16 +20,23 @@ SRCS := \
 	src/core/worker.c \
 	src/core/x509.c \
 	src/tenant/context.c \
+	src/tenant/fairness.c \
 	src/tenant/guard.c \
 	src/identity/ca.c \
 	src/identity/credential.c \
+	src/identity/permission.c \
 	src/audit/chain.c \
+	src/audit/deferred.c \
+	src/audit/merkle.c \
+	src/audit/sign.c \
+	src/audit/verify.c \
 	src/stream/batch.c \
 	src/stream/ingest.c \
 	src/result/bundle.c \
 	src/result/decode.c \
 	src/result/latest.c \
 	src/result/store.c \
+	src/provider/operator.c \
 	src/api/call.c
 
 # Objects go to build/, not beside the source.
@@ -42,6 +49,7 @@ SQL := \
 	src/tenant/schema.sql \
 	src/identity/schema.sql \
 	src/audit/schema.sql \
+	src/provider/schema.sql \
 	src/stream/schema.sql \
 	src/result/schema.sql \
 	src/api/schema.sql \
@@ -49,6 +57,8 @@ SQL := \
 	src/audit/api.sql \
 	src/tenant/api.sql \
 	src/identity/api.sql \
+	src/provider/api.sql \
+	src/provider/break_glass.sql \
 	src/stream/api.sql \
 	src/result/api.sql \
 	src/api/api.sql \
@@ -57,6 +67,7 @@ SQL := \
 	src/tenant/policy.sql \
 	src/identity/policy.sql \
 	src/audit/policy.sql \
+	src/provider/policy.sql \
 	src/stream/policy.sql \
 	src/result/policy.sql \
 	src/api/policy.sql \
@@ -87,7 +98,7 @@ PG_CPPFLAGS = -Isrc -Ibuild
 PG_CFLAGS   = -std=gnu11 -fvisibility=hidden -Wall -Wextra -Wno-unused-parameter \
               -Wno-sign-compare -Wno-missing-field-initializers -Wno-declaration-after-statement \
               -Wno-cast-function-type -Wno-clobbered -Werror
-SHLIB_LINK  = -lcrypto
+SHLIB_LINK  = -lcrypto -largon2
 EXTRA_CLEAN = build
 
 PG_CONFIG ?= pg_config

@@ -14,11 +14,13 @@ extern PCTL_EXPORT const Pg_magic_struct *PG_MAGIC_FUNCTION_NAME(void);
 PG_MODULE_MAGIC;
 
 #include "audit/chain.h"
+#include "audit/deferred.h"
 #include "core/crypto.h"
 #include "core/guc.h"
 #include "core/worker.h"
 #include "miscadmin.h"
 #include "tenant/context.h"
+#include "tenant/fairness.h"
 
 extern PCTL_EXPORT void _PG_init(void);
 
@@ -34,5 +36,7 @@ _PG_init(void)
 	pctl_context_init();
 	pctl_guard_init();
 	pctl_audit_init();
+	pctl_deferred_init();
+	pctl_fairness_init();
 	pctl_worker_init();
 }

@@ -152,6 +152,8 @@ BEGIN
             LEFT JOIN probectl.agent a ON a.tenant_id = l.tenant_id AND a.agent_id = l.agent_id
             LEFT JOIN probectl.test t ON t.tenant_id = l.tenant_id AND t.test_id = l.test_id
            WHERE l.tenant_id = probectl.current_tenant()
+             -- A test that is not visible here hides its results; results without a test are the tenant's as a whole.
+             AND (t.test_id IS NOT NULL OR probectl_internal.may('test.read', NULL))
              AND (wanted_type IS NULL OR l.type = wanted_type)
              AND (wanted_test IS NULL OR l.test_id = wanted_test)
              AND (wanted_agent IS NULL OR l.agent_id = wanted_agent)
@@ -196,6 +198,8 @@ BEGIN
                           THEN (array_agg(probectl_internal.time_text(r.started_at) || '/' || r.result_id ORDER BY r.started_at, r.result_id))[1] END)
       FROM (SELECT * FROM probectl.result x
              WHERE x.tenant_id = probectl.current_tenant() AND x.test_id = wanted_test
+               AND (probectl_internal.may('test.read', NULL)
+                    OR EXISTS (SELECT FROM probectl.test t WHERE t.tenant_id = probectl.current_tenant() AND t.test_id = wanted_test))
                AND (wanted_agent IS NULL OR x.agent_id = wanted_agent)
                AND x.started_at >= since AND x.started_at <= least(until, after_at)
                AND (x.started_at, x.result_id) < (after_at, after_id)
@@ -209,7 +213,7 @@ CREATE OR REPLACE FUNCTION probectl_internal.test_json(t probectl.test) RETURNS 
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT json_build_object('test_id', t.test_id, 'name', t.name, 'type', t.type, 'target', t.target,
                            'interval_seconds', t.interval_seconds, 'timeout_seconds', t.timeout_seconds, 'params', t.params,
-                           'enabled', t.enabled, 'agent_id', t.agent_id, 'created_at', probectl_internal.time_text(t.created_at),
+                           'enabled', t.enabled, 'agent_id', t.agent_id, 'project_id', t.project_id, 'created_at', probectl_internal.time_text(t.created_at),
                            'updated_at', probectl_internal.time_text(t.updated_at), 'revision', t.revision)
 $$;
 COMMENT ON FUNCTION probectl_internal.test_json(probectl.test) IS 'a test as the API shows it';
@@ -279,6 +283,13 @@ BEGIN
   IF t.agent_id IS NOT NULL AND NOT EXISTS (SELECT FROM probectl.agent a WHERE a.tenant_id = probectl.current_tenant() AND a.agent_id = t.agent_id) THEN
     PERFORM probectl_internal.invalid('agent_id', 'there is no such agent');
   END IF;
+  IF t.project_id IS NOT NULL AND NOT EXISTS (SELECT FROM probectl.project p WHERE p.tenant_id = probectl.current_tenant() AND p.project_id = t.project_id) THEN
+    PERFORM probectl_internal.invalid('project_id', 'there is no such project');
+  END IF;
+  IF NOT probectl_internal.may_on('test.write', t.project_id, jsonb_build_object('type', t.type)) THEN
+    PERFORM probectl_internal.audit_denied('permission', 'test.write', 'denied', '{}');
+    RAISE EXCEPTION USING ERRCODE = 'PC403', MESSAGE = 'the permission test.write is needed for this project';
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION probectl_internal.test_check(probectl.test) IS 'raises PC422 for a test no agent could run';
@@ -287,7 +298,7 @@ COMMENT ON FUNCTION probectl_internal.test_check(probectl.test) IS 'raises PC422
 CREATE OR REPLACE FUNCTION probectl_internal.test_apply(t probectl.test, given jsonb) RETURNS probectl.test
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM probectl_internal.input_known(given, '{name,type,target,interval_seconds,timeout_seconds,params,enabled,agent_id}');
+  PERFORM probectl_internal.input_known(given, '{name,type,target,interval_seconds,timeout_seconds,params,enabled,agent_id,project_id}');
   t.type := probectl_internal.input_text(given, 'type', t.type, 32);
   t.target := probectl_internal.input_text(given, 'target', t.target, 1024);
   t.name := probectl_internal.input_text(given, 'name', coalesce(t.name, left(t.type || ' ' || t.target, 128)), 128);
@@ -295,6 +306,7 @@ BEGIN
   t.timeout_seconds := probectl_internal.input_number(given, 'timeout_seconds', coalesce(t.timeout_seconds, least(3, t.interval_seconds))::numeric, 0.1, 60);
   t.params := CASE WHEN given ? 'params' THEN given -> 'params' ELSE coalesce(t.params, '{}') END;
   t.agent_id := CASE WHEN given ? 'agent_id' THEN probectl_internal.input_uuid(given, 'agent_id') ELSE t.agent_id END;
+  t.project_id := CASE WHEN given ? 'project_id' THEN probectl_internal.input_uuid(given, 'project_id') ELSE t.project_id END;
   IF given ? 'enabled' AND jsonb_typeof(given -> 'enabled') <> 'boolean' THEN
     PERFORM probectl_internal.invalid('enabled', '"enabled" must be true or false');
   END IF;
@@ -311,8 +323,8 @@ DECLARE
   t probectl.test;
 BEGIN
   t := probectl_internal.test_apply(t, coalesce(request, '{}'));
-  INSERT INTO probectl.test (name, type, target, interval_seconds, timeout_seconds, params, enabled, agent_id)
-    VALUES (t.name, t.type, t.target, t.interval_seconds, t.timeout_seconds, t.params, t.enabled, t.agent_id)
+  INSERT INTO probectl.test (name, type, target, interval_seconds, timeout_seconds, params, enabled, agent_id, project_id)
+    VALUES (t.name, t.type, t.target, t.interval_seconds, t.timeout_seconds, t.params, t.enabled, t.agent_id, t.project_id)
     RETURNING * INTO t;
   RETURN probectl_internal.test_json(t);
 EXCEPTION
@@ -335,7 +347,7 @@ BEGIN
   t := probectl_internal.test_apply(t, coalesce(request, '{}'));
   UPDATE probectl.test x
      SET name = t.name, type = t.type, target = t.target, interval_seconds = t.interval_seconds, timeout_seconds = t.timeout_seconds,
-         params = t.params, enabled = t.enabled, agent_id = t.agent_id
+         params = t.params, enabled = t.enabled, agent_id = t.agent_id, project_id = t.project_id
    WHERE x.tenant_id = probectl.current_tenant() AND x.test_id = t.test_id
   RETURNING x.* INTO t;
   RETURN probectl_internal.test_json(t);

@@ -14,6 +14,7 @@
 #include "core/export.h"
 #include "core/spi.h"
 #include "audit/chain.h"
+#include "audit/deferred.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -92,6 +93,46 @@ answer(FunctionCallInfo fcinfo, int32 status, Datum body, bool empty)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
+/* Whether an attribute policy forbids the permission whatever the thing; handlers ask again with it. */
+static bool
+policy_denies(const char *permission)
+{
+	static PctlPlan plan = {"SELECT probectl_internal.policy_denies($1, '{}')", 1, {TEXTOID}};
+	Datum args[1] = {CStringGetTextDatum(permission)};
+	PctlTrusted saved;
+	bool denies;
+
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	pctl_plan_run(&plan, args, NULL, true, 1);
+	denies = DatumGetBool(pctl_spi_value(0, 1, NULL));
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	return denies;
+}
+
+/* Runs the handler; a change that fails leaves a record although its transaction does not. */
+static Datum
+handler_run(FunctionCallInfo call, const char *method, const char *path)
+{
+	Datum body = (Datum) 0;
+
+	PG_TRY();
+	{
+		body = FunctionCallInvoke(call);
+	}
+	PG_CATCH();
+	{
+		if (strcmp(method, "GET") != 0)
+			pctl_audit_denied("api.call", path, "failed",
+							  psprintf("{\"method\": \"%s\", \"sqlstate\": \"%s\"}", method,
+									   unpack_sql_state(geterrcode())));
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return body;
+}
+
 PCTL_FUNCTION(pctl_api_call);
 
 /* probectl.api_call(method text, path text, params jsonb, query jsonb, request jsonb, OUT status, OUT body) */
@@ -110,7 +151,12 @@ pctl_api_call(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("there is no such route")));
 	route = route_find(PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
-	if (route.bit >= 0 && (who->permissions >> route.bit & 1) == 0)
+	if (route.bit >= 0 && !pctl_principal_may_somewhere(who, route.bit))
+		return answer(fcinfo, 403,
+					  CStringGetTextDatum(route_deny(&route, TextDatumGetCString(PG_GETARG_DATUM(0)),
+													 TextDatumGetCString(PG_GETARG_DATUM(1)))),
+					  false);
+	if (route.bit >= 0 && who->has_policies && policy_denies(route.permission))
 		return answer(fcinfo, 403,
 					  CStringGetTextDatum(route_deny(&route, TextDatumGetCString(PG_GETARG_DATUM(0)),
 													 TextDatumGetCString(PG_GETARG_DATUM(1)))),
@@ -122,6 +168,7 @@ pctl_api_call(PG_FUNCTION_ARGS)
 	for (int i = 0; i < 3; i++)
 		call->args[i] = (NullableDatum){.value = PG_ARGISNULL(i + 2) ? (Datum) 0 : PG_GETARG_DATUM(i + 2),
 										.isnull = PG_ARGISNULL(i + 2)};
-	body = FunctionCallInvoke(call); /* json: its text is its binary form */
+	/* json: its text is its binary form */
+	body = handler_run(call, TextDatumGetCString(PG_GETARG_DATUM(0)), TextDatumGetCString(PG_GETARG_DATUM(1)));
 	return answer(fcinfo, route.success, body, call->isnull);
 }

@@ -10,3 +10,4 @@ GRANT EXECUTE ON FUNCTION
   probectl_internal.time_text(timestamptz), probectl_internal.derive_running(), probectl_internal.test_json(probectl.test),
   probectl_internal.test_check(probectl.test), probectl_internal.test_apply(probectl.test, jsonb)
   TO probectl_app;
+GRANT EXECUTE ON FUNCTION probectl_internal.audit_denied(text, text, text, json) TO probectl_app;

@@ -9,6 +9,7 @@ CREATE OR REPLACE FUNCTION probectl_internal.api_schemas() RETURNS jsonb
     "target": {"type": "string"}, "interval_seconds": {"type": "integer"}, "timeout_seconds": {"type": "number"},
     "params": {"type": "object", "additionalProperties": true}, "enabled": {"type": "boolean"},
     "agent_id": {"type": ["string", "null"], "format": "uuid", "description": "null: every agent of the tenant"},
+    "project_id": {"type": ["string", "null"], "format": "uuid", "description": "null: the tenant as a whole"},
     "created_at": {"type": "string", "format": "date-time"}, "updated_at": {"type": "string", "format": "date-time"}, "revision": {"type": "integer"}}},
   "TestInput": {"type": "object", "additionalProperties": false, "properties": {
     "name": {"type": "string", "minLength": 1, "maxLength": 128}, "type": {"type": "string", "enum": ["icmp", "tcp", "http"]},
@@ -16,7 +17,8 @@ CREATE OR REPLACE FUNCTION probectl_internal.api_schemas() RETURNS jsonb
     "interval_seconds": {"type": "integer", "minimum": 1, "maximum": 86400, "default": 60},
     "timeout_seconds": {"type": "number", "minimum": 0.1, "maximum": 60, "default": 3},
     "params": {"type": "object", "description": "parameters of the canary type, docs/30-agents.md"},
-    "enabled": {"type": "boolean", "default": true}, "agent_id": {"type": ["string", "null"], "format": "uuid"}}},
+    "enabled": {"type": "boolean", "default": true}, "agent_id": {"type": ["string", "null"], "format": "uuid"},
+    "project_id": {"type": ["string", "null"], "format": "uuid"}}},
   "Result": {"type": "object", "properties": {
     "result_id": {"type": "string", "format": "uuid"}, "test_id": {"type": "string", "format": "uuid"}, "agent_id": {"type": "string", "format": "uuid"},
     "type": {"type": "string"}, "target": {"type": "string"}, "port": {"type": "integer"}, "success": {"type": "boolean"},

@@ -19,6 +19,9 @@ DECLARE
   after jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) - '{hash,used_by_key,used_at,tenant_id}'::text[] END;
   data jsonb;
 BEGIN
+  IF probectl_internal.is_erasing() THEN
+    RETURN NULL;
+  END IF;
   IF TG_OP = 'UPDATE' THEN
     SELECT jsonb_build_object('before', jsonb_object_agg(b.key, b.value), 'after', jsonb_object_agg(a.key, a.value))
       INTO data
@@ -38,45 +41,216 @@ END
 $$;
 COMMENT ON FUNCTION probectl_internal.audit_row() IS 'trigger: writes a change of a row to the tenant''s chain';
 
-CREATE OR REPLACE FUNCTION probectl_internal.audit_head_current(OUT seq bigint, OUT hash bytea)
-  LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_audit_head_current';
-COMMENT ON FUNCTION probectl_internal.audit_head_current() IS 'head of the bound tenant''s chain as this transaction will leave it; NULL before the first event';
+-- What is refused rolls back, and its record with it: these go through shared memory and are written by the keeper.
+CREATE OR REPLACE FUNCTION probectl_internal.audit_denied(action text, target text, outcome text, data json) RETURNS void
+  LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_audit_denied_sql';
+COMMENT ON FUNCTION probectl_internal.audit_denied(text, text, text, json) IS 'records an attempt that is about to be refused; written even though the transaction rolls back, to the provider''s chain when no tenant is bound';
 
-CREATE OR REPLACE FUNCTION probectl.audit_verify(OUT ok boolean, OUT events bigint, OUT first_bad bigint, OUT reason text)
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  event record;
-  head record;
-  expected_seq bigint := 1;
-  expected_prev bytea := decode(repeat('00', 32), 'hex');
-  stream text := probectl.current_tenant()::text;
+CREATE OR REPLACE FUNCTION probectl_internal.erasing(on_off boolean) RETURNS void
+  LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_audit_erasing';
+COMMENT ON FUNCTION probectl_internal.erasing(boolean) IS 'lets this transaction delete audit rows and keeps row triggers from writing any; for pruning and erasure';
+
+CREATE OR REPLACE FUNCTION probectl_internal.is_erasing() RETURNS boolean
+  LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_audit_is_erasing';
+COMMENT ON FUNCTION probectl_internal.is_erasing() IS 'whether this transaction prunes or erases';
+
+CREATE OR REPLACE FUNCTION probectl_internal.audit_fixed() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  ok := true;
-  events := 0;
-  FOR event IN SELECT * FROM probectl.audit_event e ORDER BY e.seq LOOP
-    IF event.seq <> expected_seq THEN
-      reason := 'an event is missing';
-    ELSIF event.prev_hash <> expected_prev THEN
-      reason := 'the event does not follow the one before it';
-    ELSIF event.hash <> probectl_internal.audit_hash(stream, event.seq, event.at, event.actor, event.action, event.target,
-                                                      event.outcome, event.data, event.prev_hash) THEN
-      reason := 'the event was changed';
-    END IF;
-    IF reason IS NOT NULL THEN
-      ok := false;
-      first_bad := expected_seq;
-      RETURN;
-    END IF;
-    events := events + 1;
-    expected_seq := expected_seq + 1;
-    expected_prev := event.hash;
-  END LOOP;
-  SELECT h.seq, h.hash INTO head FROM probectl_internal.audit_head_current() h;
-  IF coalesce(head.seq, 0) <> events OR (events > 0 AND head.hash <> expected_prev) THEN
-    ok := false;
-    first_bad := expected_seq;
-    reason := 'the newest events are missing';
+  IF TG_OP = 'DELETE' AND probectl_internal.is_erasing() THEN
+    RETURN OLD;
   END IF;
+  RAISE EXCEPTION USING ERRCODE = 'PC403', MESSAGE = 'the audit chain is append-only';
 END
 $$;
-COMMENT ON FUNCTION probectl.audit_verify() IS 'walks the chain of the bound tenant: ok, number of events, and of the first bad one its sequence number and what is wrong';
+COMMENT ON FUNCTION probectl_internal.audit_fixed() IS 'trigger: nobody changes what was recorded; only pruning and erasure delete';
+
+-- Signing.
+CREATE OR REPLACE FUNCTION probectl_internal.signing_key_make(OUT public_key bytea, OUT sealed_seed bytea)
+  LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pctl_signing_key_make';
+COMMENT ON FUNCTION probectl_internal.signing_key_make() IS 'a new Ed25519 key, its seed sealed';
+
+CREATE OR REPLACE FUNCTION probectl_internal.sign_with(sealed_seed bytea, data bytea) RETURNS bytea
+  LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'pctl_sign_with';
+COMMENT ON FUNCTION probectl_internal.sign_with(bytea, bytea) IS 'Ed25519 signature';
+
+CREATE OR REPLACE FUNCTION probectl.signature_verify(public_key bytea, data bytea, signature bytea) RETURNS boolean
+  LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pctl_signature_verify';
+COMMENT ON FUNCTION probectl.signature_verify(bytea, bytea, bytea) IS 'whether an Ed25519 signature holds';
+
+CREATE OR REPLACE FUNCTION probectl_internal.signing_key_ensure() RETURNS integer
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  newest integer := (SELECT max(k.generation) FROM probectl_internal.signing_key k);
+BEGIN
+  IF newest IS NULL THEN
+    INSERT INTO probectl_internal.signing_key (generation, public_key, sealed_seed)
+      SELECT 1, m.public_key, m.sealed_seed FROM probectl_internal.signing_key_make() m ON CONFLICT DO NOTHING;
+    newest := 1;
+  END IF;
+  RETURN newest;
+END
+$$;
+COMMENT ON FUNCTION probectl_internal.signing_key_ensure() IS 'generation of the key that signs, made when there is none';
+
+CREATE OR REPLACE FUNCTION probectl_internal.sign(data bytea) RETURNS bytea
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  newest integer := probectl_internal.signing_key_ensure();
+BEGIN
+  RETURN (SELECT probectl_internal.sign_with(k.sealed_seed, data) FROM probectl_internal.signing_key k WHERE k.generation = newest);
+END
+$$;
+COMMENT ON FUNCTION probectl_internal.sign(bytea) IS 'signature with the newest key';
+
+CREATE OR REPLACE FUNCTION probectl.signing_key() RETURNS bytea
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $$ SELECT public_key FROM probectl_internal.signing_key ORDER BY generation DESC LIMIT 1 $$;
+COMMENT ON FUNCTION probectl.signing_key() IS 'public half (32 bytes) of the key that signs checkpoints; keep it outside to verify with';
+
+CREATE OR REPLACE FUNCTION probectl_internal.signing_key_known(given bytea) RETURNS boolean
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $$ SELECT EXISTS (SELECT FROM probectl_internal.signing_key k WHERE k.public_key = given) $$;
+COMMENT ON FUNCTION probectl_internal.signing_key_known(bytea) IS 'whether a public key is one of ours';
+
+CREATE OR REPLACE FUNCTION probectl_internal.checkpoint_text(stream text, size bigint, at timestamptz, head_hash bytea, root bytea) RETURNS text
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT concat_ws(E'\n', 'probectl.checkpoint.v1', stream, size, probectl_internal.time_text(at), encode(head_hash, 'hex'), encode(root, 'hex'), '')
+$$;
+COMMENT ON FUNCTION probectl_internal.checkpoint_text(text, bigint, timestamptz, bytea, bytea) IS 'the lines a checkpoint signs';
+
+-- Checkpoints, proofs, verification: in C over the tables (merkle.c, verify.c).
+CREATE OR REPLACE FUNCTION probectl_internal.audit_fold(provider boolean, from_size bigint, frontier bytea, upto bigint, OUT folded bytea, OUT root bytea, OUT head_hash bytea)
+  LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pctl_audit_fold';
+COMMENT ON FUNCTION probectl_internal.audit_fold(boolean, bigint, bytea, bigint) IS 'adds the events after from_size up to upto to a frontier: the new frontier, its root, hash of the last event';
+
+CREATE OR REPLACE FUNCTION probectl.audit_checkpoint() RETURNS bigint
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  head record;
+  last record;
+  fold record;
+  now timestamptz := probectl.clock_now();
+  tenant uuid := probectl.current_tenant();
+BEGIN
+  IF tenant IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'PC401', MESSAGE = 'this transaction is bound to no tenant';
+  END IF;
+  SELECT h.seq, h.pruned_seq, h.pruned_frontier INTO head FROM probectl.audit_head h WHERE h.tenant_id = tenant;
+  SELECT c.size, c.frontier INTO last FROM probectl.audit_checkpoint c WHERE c.tenant_id = tenant ORDER BY c.size DESC LIMIT 1;
+  IF head.seq IS NULL OR head.seq = 0 OR head.seq = coalesce(last.size, 0) THEN
+    RETURN last.size;
+  END IF;
+  SELECT * INTO fold FROM probectl_internal.audit_fold(false, coalesce(last.size, head.pruned_seq), coalesce(last.frontier, head.pruned_frontier), head.seq);
+  INSERT INTO probectl.audit_checkpoint (size, at, head_hash, root, frontier, signature, public_key)
+    SELECT head.seq, now, fold.head_hash, fold.root, fold.folded,
+           probectl_internal.sign(convert_to(probectl_internal.checkpoint_text(tenant::text, head.seq, now, fold.head_hash, fold.root), 'UTF8')),
+           probectl.signing_key()
+    ON CONFLICT DO NOTHING;
+  RETURN head.seq;
+END
+$$;
+COMMENT ON FUNCTION probectl.audit_checkpoint() IS 'signs the bound tenant''s chain as it is: number of events';
+
+CREATE OR REPLACE FUNCTION probectl_internal.provider_audit_checkpoint_make() RETURNS bigint
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  head record;
+  last record;
+  fold record;
+  now timestamptz := probectl.clock_now();
+BEGIN
+  SELECT h.seq, h.pruned_seq, h.pruned_frontier INTO head FROM probectl_internal.provider_audit_head h;
+  SELECT c.size, c.frontier INTO last FROM probectl_internal.provider_audit_checkpoint c ORDER BY c.size DESC LIMIT 1;
+  IF head.seq = 0 OR head.seq = coalesce(last.size, 0) THEN
+    RETURN last.size;
+  END IF;
+  SELECT * INTO fold FROM probectl_internal.audit_fold(true, coalesce(last.size, head.pruned_seq), coalesce(last.frontier, head.pruned_frontier), head.seq);
+  INSERT INTO probectl_internal.provider_audit_checkpoint (size, at, head_hash, root, frontier, signature, public_key)
+    SELECT head.seq, now, fold.head_hash, fold.root, fold.folded,
+           probectl_internal.sign(convert_to(probectl_internal.checkpoint_text('provider', head.seq, now, fold.head_hash, fold.root), 'UTF8')),
+           probectl.signing_key()
+    ON CONFLICT DO NOTHING;
+  RETURN head.seq;
+END
+$$;
+COMMENT ON FUNCTION probectl_internal.provider_audit_checkpoint_make() IS 'signs the provider''s chain as it is: number of events';
+
+CREATE OR REPLACE FUNCTION probectl.audit_inclusion(seq bigint, size bigint DEFAULT NULL, OUT leaf_hash bytea, OUT tree_size bigint, OUT proof bytea[])
+  LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_audit_inclusion';
+COMMENT ON FUNCTION probectl.audit_inclusion(bigint, bigint) IS 'proof (RFC 6962 2.1.1) that an event is in the bound tenant''s chain of a size: hash of the event, size, nodes; PC404 when the event is gone';
+
+CREATE OR REPLACE FUNCTION probectl.audit_consistency(first bigint, second bigint DEFAULT NULL, OUT tree_size bigint, OUT proof bytea[])
+  LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_audit_consistency';
+COMMENT ON FUNCTION probectl.audit_consistency(bigint, bigint) IS 'proof (RFC 6962 2.1.2) that the chain of the second size begins with that of the first';
+
+CREATE OR REPLACE FUNCTION probectl.audit_verify(OUT ok boolean, OUT events bigint, OUT first_bad bigint, OUT reason text)
+  LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_audit_verify';
+COMMENT ON FUNCTION probectl.audit_verify() IS 'walks the chain of the bound tenant and its checkpoints: ok, number of events held, and of the first bad one its sequence number and what is wrong';
+
+CREATE OR REPLACE FUNCTION probectl.provider_audit_verify(OUT ok boolean, OUT events bigint, OUT first_bad bigint, OUT reason text)
+  LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_provider_audit_verify';
+COMMENT ON FUNCTION probectl.provider_audit_verify() IS 'as audit_verify(), for the provider''s chain';
+
+CREATE OR REPLACE FUNCTION probectl.audit_prune(keep interval) RETURNS bigint
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  cut record;
+  tenant uuid := probectl.current_tenant();
+  gone bigint;
+BEGIN
+  IF tenant IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'PC401', MESSAGE = 'this transaction is bound to no tenant';
+  END IF;
+  IF keep < interval '1 day' THEN
+    PERFORM probectl_internal.invalid('keep', 'audit events are kept for a day at least');
+  END IF;
+  PERFORM FROM probectl.audit_head h WHERE h.tenant_id = tenant FOR UPDATE;
+  -- Only up to a signed checkpoint, so that what follows can still be proved.
+  SELECT c.size, c.head_hash, c.frontier INTO cut FROM probectl.audit_checkpoint c
+   WHERE c.tenant_id = tenant AND c.at < probectl.clock_now() - keep ORDER BY c.size DESC LIMIT 1;
+  IF cut.size IS NULL THEN
+    RETURN 0;
+  END IF;
+  PERFORM probectl_internal.erasing(true);
+  DELETE FROM probectl.audit_event e WHERE e.tenant_id = tenant AND e.seq <= cut.size;
+  GET DIAGNOSTICS gone = ROW_COUNT;
+  DELETE FROM probectl.audit_checkpoint c WHERE c.tenant_id = tenant AND c.size < cut.size;
+  PERFORM probectl_internal.erasing(false);
+  IF gone > 0 THEN
+    UPDATE probectl.audit_head h SET pruned_seq = cut.size, pruned_hash = cut.head_hash, pruned_frontier = cut.frontier WHERE h.tenant_id = tenant;
+    PERFORM probectl_internal.audit_append('audit.prune', cut.size::text, 'ok', json_build_object('events', gone, 'keep', keep::text));
+  END IF;
+  RETURN gone;
+END
+$$;
+COMMENT ON FUNCTION probectl.audit_prune(interval) IS 'deletes events of the bound tenant below the newest checkpoint older than the interval: how many; the chain still verifies';
+
+CREATE OR REPLACE FUNCTION probectl.audit_export(after bigint DEFAULT 0, page integer DEFAULT 1000) RETURNS SETOF text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  -- An event is written field by field: data keeps its own text, so that its hash can be made again.
+  SELECT l.line FROM (
+    (SELECT e.seq, 1 AS kind,
+           concat('{"kind":"event","stream":"', e.tenant_id, '","seq":', e.seq, ',"at_us":', (extract(epoch FROM e.at - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint,
+                  ',"at":"', probectl_internal.time_text(e.at), '","actor":', to_json(e.actor), ',"action":', to_json(e.action), ',"target":', to_json(e.target),
+                  ',"outcome":', to_json(e.outcome), ',"data_text":', to_json(e.data::text), ',"prev_hash":"', encode(e.prev_hash, 'hex'),
+                  '","hash":"', encode(e.hash, 'hex'), '"}') AS line
+      FROM probectl.audit_event e
+     WHERE e.tenant_id = probectl.current_tenant() AND e.seq > audit_export.after
+     ORDER BY e.seq LIMIT least(greatest(page, 1), 100000))
+    UNION ALL
+    SELECT c.size, 2,
+           concat('{"kind":"checkpoint","stream":"', c.tenant_id, '","size":', c.size, ',"at":"', probectl_internal.time_text(c.at), '","head_hash":"',
+                  encode(c.head_hash, 'hex'), '","root":"', encode(c.root, 'hex'), '","signature":"', encode(c.signature, 'hex'),
+                  '","public_key":"', encode(c.public_key, 'hex'), '"}')
+      FROM probectl.audit_checkpoint c
+     WHERE c.tenant_id = probectl.current_tenant() AND c.size > audit_export.after
+       AND c.size <= audit_export.after + least(greatest(page, 1), 100000)
+    UNION ALL
+    SELECT 0, 0, concat('{"kind":"start","stream":"', h.tenant_id, '","pruned_seq":', h.pruned_seq, ',"pruned_hash":"', encode(h.pruned_hash, 'hex'),
+                        '","pruned_frontier":"', encode(h.pruned_frontier, 'hex'), '"}')
+      FROM probectl.audit_head h WHERE h.tenant_id = probectl.current_tenant() AND audit_export.after <= h.pruned_seq
+  ) l ORDER BY l.seq, l.kind
+$$;
+COMMENT ON FUNCTION probectl.audit_export(bigint, integer) IS 'the bound tenant''s chain as JSON Lines after a sequence number: start, events, checkpoints; call again with the last seq to go on';
+

@@ -54,15 +54,7 @@ typedef struct Chain
 
 static Chain chains[2]; /* by PctlAuditStream; a transaction has one tenant */
 
-typedef struct AuditRecord
-{
-	const char *stream;
-	int64 seq;
-	TimestampTz at;
-	const char *actor, *action, *target, *outcome, *data;
-	size_t data_len;
-	const uint8 *prev_hash;
-} AuditRecord;
+static bool erasing = false;
 
 static void
 hash_bytes(const void *data, size_t len)
@@ -82,22 +74,34 @@ hash_number(int64 value)
 }
 
 static void
-record_hash(const AuditRecord *r, uint8 digest[PCTL_SHA256_LEN])
+hash_text(PctlAuditText text)
+{
+	hash_bytes(text.data, text.len);
+}
+
+void
+pctl_audit_record_hash(const PctlAuditRecord *r, uint8 digest[PCTL_SHA256_LEN])
 {
 	static const char version[] = "probectl.audit.v1";
 
 	pctl_sha256_begin();
 	hash_bytes(version, sizeof(version) - 1);
-	hash_bytes(r->stream, strlen(r->stream));
+	hash_text(r->stream);
 	hash_number(r->seq);
 	hash_number(r->at);
-	hash_bytes(r->actor, strlen(r->actor));
-	hash_bytes(r->action, strlen(r->action));
-	hash_bytes(r->target, strlen(r->target));
-	hash_bytes(r->outcome, strlen(r->outcome));
-	hash_bytes(r->data, r->data_len);
+	hash_text(r->actor);
+	hash_text(r->action);
+	hash_text(r->target);
+	hash_text(r->outcome);
+	hash_text(r->data);
 	hash_bytes(r->prev_hash, PCTL_SHA256_LEN);
 	pctl_sha256_end(digest);
+}
+
+static PctlAuditText
+text_of(const char *string)
+{
+	return (PctlAuditText){string, strlen(string)};
 }
 
 static Datum
@@ -177,8 +181,14 @@ chain_save(Chain *chain)
 	chain->saves[chain->save_count++] = (ChainSave){level, chain->head};
 }
 
+static Datum
+text_datum(PctlAuditText text)
+{
+	return PointerGetDatum(cstring_to_text_with_len(text.data, (int) text.len));
+}
+
 static void
-record_insert(PctlAuditStream stream, const AuditRecord *r, const uint8 *digest)
+record_insert(PctlAuditStream stream, const PctlAuditRecord *r, const uint8 *digest)
 {
 	Datum args[10];
 	int n = 0;
@@ -187,11 +197,11 @@ record_insert(PctlAuditStream stream, const AuditRecord *r, const uint8 *digest)
 		args[n++] = UUIDPGetDatum(pctl_tenant_required());
 	args[n++] = Int64GetDatum(r->seq);
 	args[n++] = TimestampTzGetDatum(r->at);
-	args[n++] = CStringGetTextDatum(r->actor);
-	args[n++] = CStringGetTextDatum(r->action);
-	args[n++] = CStringGetTextDatum(r->target);
-	args[n++] = CStringGetTextDatum(r->outcome);
-	args[n++] = CStringGetTextDatum(r->data);
+	args[n++] = text_datum(r->actor);
+	args[n++] = text_datum(r->action);
+	args[n++] = text_datum(r->target);
+	args[n++] = text_datum(r->outcome);
+	args[n++] = text_datum(r->data);
 	args[n++] = digest_datum(r->prev_hash);
 	args[n++] = digest_datum(digest);
 	pctl_plan_run(&event_write[stream], args, NULL, false, 0);
@@ -204,7 +214,7 @@ pctl_audit_append(PctlAuditStream stream, const PctlAuditEvent *event)
 	char tenant[PCTL_UUID_TEXT_LEN + 1];
 	uint8 digest[PCTL_SHA256_LEN];
 	PctlTrusted saved;
-	AuditRecord r;
+	PctlAuditRecord r;
 
 	if (stream == PCTL_AUDIT_TENANT)
 		pctl_uuid_text(pctl_tenant_required(), tenant);
@@ -213,17 +223,16 @@ pctl_audit_append(PctlAuditStream stream, const PctlAuditEvent *event)
 	chain_save(chain);
 	if (!chain->head.loaded)
 		head_load(stream, &chain->head);
-	r = (AuditRecord){.stream = stream == PCTL_AUDIT_TENANT ? tenant : "provider",
-					  .seq = chain->head.seq + 1,
-					  .at = pctl_now(),
-					  .actor = event->actor ? event->actor : pctl_principal_name(),
-					  .action = event->action,
-					  .target = event->target,
-					  .outcome = event->outcome,
-					  .data = event->data,
-					  .data_len = strlen(event->data),
-					  .prev_hash = chain->head.hash};
-	record_hash(&r, digest);
+	r = (PctlAuditRecord){.stream = text_of(stream == PCTL_AUDIT_TENANT ? tenant : "provider"),
+						  .seq = chain->head.seq + 1,
+						  .at = event->at != 0 ? event->at : pctl_now(),
+						  .actor = text_of(event->actor ? event->actor : pctl_principal_name()),
+						  .action = text_of(event->action),
+						  .target = text_of(event->target),
+						  .outcome = text_of(event->outcome),
+						  .data = text_of(event->data),
+						  .prev_hash = chain->head.hash};
+	pctl_audit_record_hash(&r, digest);
 	record_insert(stream, &r, digest);
 	chain->head.seq = r.seq;
 	memcpy(chain->head.hash, digest, sizeof(digest));
@@ -231,6 +240,44 @@ pctl_audit_append(PctlAuditStream stream, const PctlAuditEvent *event)
 	SPI_finish();
 	pctl_trusted_end(&saved);
 	return r.seq;
+}
+
+bool
+pctl_audit_head(PctlAuditStream stream, int64 *seq, uint8 hash[PCTL_SHA256_LEN])
+{
+	static PctlPlan head_read[2] = {
+		{"SELECT seq, hash FROM probectl.audit_head WHERE tenant_id = $1", 1, {UUIDOID}},
+		{"SELECT seq, hash FROM probectl_internal.provider_audit_head", 0, {0}}};
+	ChainHead *head = &chains[stream].head;
+	Datum args[1] = {0};
+	PctlTrusted saved;
+	bool found = true;
+
+	if (head->loaded)
+	{
+		*seq = head->seq;
+		memcpy(hash, head->hash, PCTL_SHA256_LEN);
+		return head->seq > 0;
+	}
+	if (stream == PCTL_AUDIT_TENANT)
+		args[0] = UUIDPGetDatum(pctl_tenant_required());
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	found = pctl_plan_run(&head_read[stream], args, NULL, true, 1) == 1;
+	if (found)
+	{
+		*seq = DatumGetInt64(pctl_spi_value(0, 1, NULL));
+		memcpy(hash, VARDATA_ANY(DatumGetByteaPP(pctl_spi_value(0, 2, NULL))), PCTL_SHA256_LEN);
+	}
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	return found && *seq > 0;
+}
+
+bool
+pctl_audit_erasing_now(void)
+{
+	return erasing;
 }
 
 /* Writes the heads that moved, as the last thing before commit. */
@@ -275,7 +322,10 @@ chain_xact(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_PREPARE: heads_write(); break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PREPARE: memset(chains, 0, sizeof(chains)); break;
+		case XACT_EVENT_PREPARE:
+			memset(chains, 0, sizeof(chains));
+			erasing = false;
+			break;
 		default: break;
 	}
 }
@@ -343,48 +393,6 @@ pctl_provider_audit_append_sql(PG_FUNCTION_ARGS)
 	return append_sql(PCTL_AUDIT_PROVIDER, fcinfo);
 }
 
-PCTL_FUNCTION(pctl_audit_head_current);
-
-/* probectl_internal.audit_head_current(OUT seq, OUT hash): the row, or what this transaction will make
- * of it. */
-Datum
-pctl_audit_head_current(PG_FUNCTION_ARGS)
-{
-	static PctlPlan head_read = {
-		"SELECT seq, hash FROM probectl.audit_head WHERE tenant_id = $1", 1, {UUIDOID}};
-	ChainHead head = chains[PCTL_AUDIT_TENANT].head;
-	Datum values[2] = {0};
-	bool nulls[2] = {true, true};
-	TupleDesc desc;
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	if (!head.loaded)
-	{
-		Datum args[1] = {UUIDPGetDatum(pctl_tenant_required())};
-		PctlTrusted saved;
-
-		pctl_trusted_begin(&saved);
-		SPI_connect();
-		if (pctl_plan_run(&head_read, args, NULL, true, 1) == 1)
-		{
-			head.loaded = true;
-			head.seq = DatumGetInt64(pctl_spi_value(0, 1, NULL));
-			memcpy(head.hash, VARDATA_ANY(DatumGetByteaPP(pctl_spi_value(0, 2, NULL))),
-				   PCTL_SHA256_LEN);
-		}
-		SPI_finish();
-		pctl_trusted_end(&saved);
-	}
-	if (head.loaded)
-	{
-		values[0] = Int64GetDatum(head.seq);
-		values[1] = digest_datum(head.hash);
-		nulls[0] = nulls[1] = false;
-	}
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
-}
-
 PCTL_FUNCTION(pctl_audit_hash);
 
 /* probectl_internal.audit_hash(stream, seq, at, actor, action, target, outcome, data, prev_hash) */
@@ -393,20 +401,38 @@ pctl_audit_hash(PG_FUNCTION_ARGS)
 {
 	bytea *prev = PG_GETARG_BYTEA_PP(8);
 	uint8 digest[PCTL_SHA256_LEN];
-	AuditRecord r = {.stream = text_to_cstring(PG_GETARG_TEXT_PP(0)),
-					 .seq = PG_GETARG_INT64(1),
-					 .at = PG_GETARG_TIMESTAMPTZ(2),
-					 .actor = text_to_cstring(PG_GETARG_TEXT_PP(3)),
-					 .action = text_to_cstring(PG_GETARG_TEXT_PP(4)),
-					 .target = text_to_cstring(PG_GETARG_TEXT_PP(5)),
-					 .outcome = text_to_cstring(PG_GETARG_TEXT_PP(6)),
-					 .data = text_to_cstring(PG_GETARG_TEXT_PP(7)),
-					 .prev_hash = (const uint8 *) VARDATA_ANY(prev)};
+	PctlAuditRecord r = {.stream = text_of(text_to_cstring(PG_GETARG_TEXT_PP(0))),
+						 .seq = PG_GETARG_INT64(1),
+						 .at = PG_GETARG_TIMESTAMPTZ(2),
+						 .actor = text_of(text_to_cstring(PG_GETARG_TEXT_PP(3))),
+						 .action = text_of(text_to_cstring(PG_GETARG_TEXT_PP(4))),
+						 .target = text_of(text_to_cstring(PG_GETARG_TEXT_PP(5))),
+						 .outcome = text_of(text_to_cstring(PG_GETARG_TEXT_PP(6))),
+						 .data = text_of(text_to_cstring(PG_GETARG_TEXT_PP(7))),
+						 .prev_hash = (const uint8 *) VARDATA_ANY(prev)};
 
 	if (VARSIZE_ANY_EXHDR(prev) != PCTL_SHA256_LEN)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("prev_hash must be %d bytes", PCTL_SHA256_LEN)));
-	r.data_len = strlen(r.data);
-	record_hash(&r, digest);
+	pctl_audit_record_hash(&r, digest);
 	PG_RETURN_DATUM(digest_datum(digest));
+}
+
+PCTL_FUNCTION(pctl_audit_erasing);
+
+/* probectl_internal.erasing(on_off boolean); executable by probectl_owner alone */
+Datum
+pctl_audit_erasing(PG_FUNCTION_ARGS)
+{
+	erasing = PG_GETARG_BOOL(0);
+	PG_RETURN_VOID();
+}
+
+PCTL_FUNCTION(pctl_audit_is_erasing);
+
+/* probectl_internal.is_erasing() -> boolean */
+Datum
+pctl_audit_is_erasing(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(erasing);
 }

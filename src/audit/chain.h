@@ -11,6 +11,9 @@
 
 #include "postgres.h"
 
+#include "core/crypto.h"
+#include "datatype/timestamp.h"
+
 typedef struct PctlAuditEvent
 {
 	const char *actor; /* NULL: the principal of the transaction */
@@ -18,6 +21,7 @@ typedef struct PctlAuditEvent
 	const char *target;
 	const char *outcome; /* ok, denied, failed */
 	const char *data;	 /* JSON text */
+	TimestampTz at;		 /* 0: now */
 } PctlAuditEvent;
 
 typedef enum PctlAuditStream
@@ -28,6 +32,30 @@ typedef enum PctlAuditStream
 
 /* Sequence number of the event in its chain. */
 int64 pctl_audit_append(PctlAuditStream stream, const PctlAuditEvent *event);
+
+/* Head of a chain as this transaction will leave it; false when the chain has no event yet. */
+bool pctl_audit_head(PctlAuditStream stream, int64 *seq, uint8 hash[PCTL_SHA256_LEN]);
+
+/* The fields of an event as they are hashed. Slices: nothing is copied to verify. */
+typedef struct PctlAuditText
+{
+	const char *data;
+	size_t len;
+} PctlAuditText;
+
+typedef struct PctlAuditRecord
+{
+	PctlAuditText stream; /* tenant id in text, or "provider" */
+	int64 seq;
+	TimestampTz at;
+	PctlAuditText actor, action, target, outcome, data;
+	const uint8 *prev_hash;
+} PctlAuditRecord;
+
+void pctl_audit_record_hash(const PctlAuditRecord *record, uint8 digest[PCTL_SHA256_LEN]);
+
+/* True while this transaction prunes or erases. */
+bool pctl_audit_erasing_now(void);
 
 void pctl_audit_init(void);
 

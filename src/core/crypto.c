@@ -238,6 +238,90 @@ pctl_unseal(const char *context, const bytea *sealed)
 	return plain;
 }
 
+void
+pctl_ed25519_public(const uint8 seed[PCTL_ED25519_LEN], uint8 public[PCTL_ED25519_LEN])
+{
+	EVP_PKEY *key = EVP_PKEY_new_raw_private_key_ex(NULL, "ED25519", NULL, seed, PCTL_ED25519_LEN);
+	size_t len = PCTL_ED25519_LEN;
+	bool ok = key != NULL && EVP_PKEY_get_raw_public_key(key, public, &len) == 1;
+
+	EVP_PKEY_free(key);
+	if (!ok)
+		crypto_fail("Ed25519 key");
+}
+
+void
+pctl_ed25519_sign(const uint8 seed[PCTL_ED25519_LEN], const void *data, size_t len,
+				  uint8 signature[PCTL_ED25519_SIGNATURE])
+{
+	EVP_PKEY *key = EVP_PKEY_new_raw_private_key_ex(NULL, "ED25519", NULL, seed, PCTL_ED25519_LEN);
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	size_t siglen = PCTL_ED25519_SIGNATURE;
+	bool ok = key != NULL && ctx != NULL &&
+			  EVP_DigestSignInit_ex(ctx, NULL, NULL, NULL, NULL, key, NULL) == 1 &&
+			  EVP_DigestSign(ctx, signature, &siglen, data, len) == 1;
+
+	EVP_MD_CTX_free(ctx);
+	EVP_PKEY_free(key);
+	if (!ok)
+		crypto_fail("Ed25519 signature");
+}
+
+bool
+pctl_ed25519_verify(const uint8 public[PCTL_ED25519_LEN], const void *data, size_t len,
+					const uint8 signature[PCTL_ED25519_SIGNATURE])
+{
+	EVP_PKEY *key = EVP_PKEY_new_raw_public_key_ex(NULL, "ED25519", NULL, public, PCTL_ED25519_LEN);
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	bool ok = key != NULL && ctx != NULL &&
+			  EVP_DigestVerifyInit_ex(ctx, NULL, NULL, NULL, NULL, key, NULL) == 1 &&
+			  EVP_DigestVerify(ctx, signature, PCTL_ED25519_SIGNATURE, data, len) == 1;
+
+	EVP_MD_CTX_free(ctx);
+	EVP_PKEY_free(key);
+	ERR_clear_error();
+	return ok;
+}
+
+bool
+pctl_fips(void)
+{
+	return EVP_default_properties_is_fips_enabled(NULL) == 1;
+}
+
+void
+pctl_pbkdf2(const char *password, const uint8 *salt, size_t saltlen, int iterations,
+			uint8 key[PCTL_SHA256_LEN])
+{
+	EVP_MD *md = EVP_MD_fetch(NULL, "SHA256", NULL);
+	bool ok = md != NULL && PKCS5_PBKDF2_HMAC(password, (int) strlen(password), salt, (int) saltlen,
+											  iterations, md, PCTL_SHA256_LEN, key) == 1;
+
+	EVP_MD_free(md);
+	if (!ok)
+		crypto_fail("PBKDF2");
+}
+
+/* RFC 4226 section 5.3: dynamic truncation of HMAC-SHA-1, six digits. */
+uint32
+pctl_hotp(const uint8 *key, size_t keylen, uint64 counter)
+{
+	uint8 message[8], mac[20];
+	size_t maclen = 0;
+	int offset;
+
+	for (int i = 0; i < 8; i++)
+		message[i] = (uint8) (counter >> (56 - 8 * i));
+	if (EVP_Q_mac(NULL, "HMAC", NULL, "SHA1", NULL, key, keylen, message, sizeof(message), mac,
+				  sizeof(mac), &maclen) == NULL ||
+		maclen != sizeof(mac))
+		crypto_fail("HOTP");
+	offset = mac[19] & 15;
+	return (((uint32) (mac[offset] & 0x7F) << 24 | (uint32) mac[offset + 1] << 16 |
+			 (uint32) mac[offset + 2] << 8 | mac[offset + 3]) %
+			1000000);
+}
+
 static const char base64url_digits[] =
 	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 

@@ -18,6 +18,7 @@ int pctl_keeper_interval = PCTL_KEEPER_INTERVAL_DEFAULT;
 char *pctl_key_file = NULL;
 int pctl_partitions_ahead = PCTL_PARTITIONS_AHEAD_DEFAULT;
 int pctl_result_retention = PCTL_RETENTION_DAYS_DEFAULT;
+int pctl_session_idle = PCTL_SESSION_IDLE_DEFAULT;
 int pctl_session_lifetime = PCTL_SESSION_MINUTES_DEFAULT;
 char *pctl_tenant_setting = NULL;
 
@@ -60,6 +61,10 @@ pctl_guc_init(void)
 							&pctl_result_retention, PCTL_RETENTION_DAYS_DEFAULT,
 							PCTL_RETENTION_DAYS_MIN, PCTL_RETENTION_DAYS_MAX, PGC_SIGHUP, 0, NULL,
 							NULL, NULL);
+	DefineCustomIntVariable("probectl.session_idle",
+							"Time without a request after which a signed-in session ends.", NULL,
+							&pctl_session_idle, PCTL_SESSION_IDLE_DEFAULT, PCTL_SESSION_IDLE_MIN,
+							PCTL_SESSION_IDLE_MAX, PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
 	DefineCustomIntVariable("probectl.session_lifetime",
 							"Time after which a signed-in session ends.", NULL,
 							&pctl_session_lifetime, PCTL_SESSION_MINUTES_DEFAULT,

@@ -22,6 +22,9 @@
 #define PCTL_RETENTION_DAYS_MIN		   1
 #define PCTL_RETENTION_DAYS_DEFAULT	   14
 #define PCTL_RETENTION_DAYS_MAX		   3650
+#define PCTL_SESSION_IDLE_MIN		   1
+#define PCTL_SESSION_IDLE_DEFAULT	   120
+#define PCTL_SESSION_IDLE_MAX		   43200
 #define PCTL_SESSION_MINUTES_MIN	   5
 #define PCTL_SESSION_MINUTES_DEFAULT   720
 #define PCTL_SESSION_MINUTES_MAX	   43200
@@ -33,6 +36,7 @@ extern int pctl_keeper_interval;
 extern char *pctl_key_file;
 extern int pctl_partitions_ahead;
 extern int pctl_result_retention;
+extern int pctl_session_idle;
 extern int pctl_session_lifetime;
 extern char *pctl_tenant_setting;
 

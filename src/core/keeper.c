@@ -1,31 +1,119 @@
 /* SPDX-License-Identifier: PostgreSQL
  *
- * keeper.c -- upkeep that nobody waits for: partitions ahead, retention behind.
+ * keeper.c -- upkeep that nobody waits for: records of refusals as soon as there are any; partitions,
+ * retention, checkpoints, usage and expiry every probectl.keeper_interval.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "audit/deferred.h"
 #include "core/guc.h"
 #include "core/worker.h"
 #include "executor/spi.h"
 #include "pgstat.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+/* What is done once a pass, each in a transaction of its own. */
+static const char *const platform_jobs[] = {
+	"SELECT probectl_internal.partitions_keep()",
+	"SELECT probectl_internal.usage_meter()",
+	"SELECT probectl_internal.ca_watch()",
+	"SELECT probectl_internal.provider_audit_checkpoint_make()",
+};
+
+/* What is done for each tenant, bound to it. */
+static const char *const tenant_jobs[] = {
+	"SELECT probectl_internal.break_glass_expire()",
+	"SELECT probectl_internal.fleet_count()",
+	"SELECT probectl.audit_checkpoint()",
+};
+
+static void
+job_run(const char *sql)
+{
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, sql);
+	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "the keeper could not run \"%s\"", sql);
+}
+
+static void
+job_begin(void)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+}
+
+static void
+job_end(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* Tenants that have something to do, as text, in the given context. */
+static char **
+tenants_read(MemoryContext context, uint64 *count)
+{
+	char **tenants;
+	MemoryContext old;
+
+	job_begin();
+	job_run("SELECT t::text FROM probectl_internal.tenants_to_keep() t");
+	*count = SPI_processed;
+	old = MemoryContextSwitchTo(context);
+	tenants = palloc(Max(*count, 1) * sizeof(char *));
+	for (uint64 i = 0; i < *count; i++)
+		tenants[i] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+	MemoryContextSwitchTo(old);
+	job_end();
+	return tenants;
+}
+
+static void
+upkeep(void)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "probectl keeper pass",
+												  ALLOCSET_DEFAULT_SIZES);
+	uint64 count;
+	char **tenants;
+
+	for (size_t i = 0; i < lengthof(platform_jobs); i++)
+	{
+		job_begin();
+		job_run(platform_jobs[i]);
+		job_end();
+	}
+	tenants = tenants_read(context, &count);
+	for (uint64 i = 0; i < count; i++)
+	{
+		job_begin();
+		job_run(psprintf("SELECT probectl_internal.tenant_bind('%s')", tenants[i]));
+		for (size_t job = 0; job < lengthof(tenant_jobs); job++)
+			job_run(tenant_jobs[job]);
+		job_end();
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextDelete(context);
+}
 
 /* One pass of the keeper worker. */
 long
 pctl_keeper_pass(void)
 {
-	static const char sql[] = "SELECT probectl_internal.partitions_keep()";
+	static TimestampTz next = 0;
+	TimestampTz now = GetCurrentTimestamp();
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	pgstat_report_activity(STATE_RUNNING, sql);
-	SPI_connect();
-	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "the keeper's pass failed");
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	return pctl_keeper_interval * 1000L;
+	pctl_deferred_drain();
+	if (now >= next)
+	{
+		upkeep();
+		next = TimestampTzPlusMilliseconds(now, pctl_keeper_interval * 1000L);
+	}
+	return Max(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next), 1);
 }

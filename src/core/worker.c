@@ -57,6 +57,7 @@ static const struct
 };
 
 #define KINDS ((int) lengthof(worker_kinds))
+#define KIND_KEEPER 0
 #define KIND_DERIVE 1
 
 typedef enum
@@ -401,6 +402,20 @@ pctl_worker_main(Datum arg)
 		worker_wait(kind, began, nap);
 	}
 	proc_exit(0);
+}
+
+void
+pctl_worker_wake_keeper(void)
+{
+	WorkerDatabase *entry;
+
+	if (shmem == NULL)
+		return;
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	entry = database_entry(MyDatabaseId, false);
+	if (entry != NULL && entry->slots[KIND_KEEPER].latch != NULL)
+		SetLatch(entry->slots[KIND_KEEPER].latch);
+	LWLockRelease(shmem->lock);
 }
 
 void

@@ -27,6 +27,9 @@ void pctl_worker_init(void);
 /* Wakes this database's derive worker when the transaction commits. */
 void pctl_worker_wake_at_commit(void);
 
+/* Wakes this database's keeper at once. */
+void pctl_worker_wake_keeper(void);
+
 /* Stops the workers of a database and keeps them away for a moment, so that it can be dropped. */
 void pctl_worker_stop_database(Oid database);
 

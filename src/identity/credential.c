@@ -9,16 +9,21 @@
  */
 #include "identity/credential.h"
 
+#include "access/xact.h"
+#include "audit/deferred.h"
 #include "catalog/pg_type.h"
 #include "core/clock.h"
 #include "core/errors.h"
 #include "core/export.h"
+#include "core/guc.h"
 #include "core/spi.h"
 #include "core/uuid7.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "tenant/context.h"
+#include "tenant/fairness.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* How often a live session's last use is written down: once a minute is enough to expire by. */
@@ -32,6 +37,7 @@ static const struct
 	{"session", "pcs_"},
 	{"token", "pct_"},
 	{"signin", "pcl_"},
+	{"invite", "pci_"},
 	{"join", "pjt_"},
 };
 
@@ -84,9 +90,11 @@ pctl_credential_mint(const char *kind, const pg_uuid_t *tenant, uint8 hash[PCTL_
 	elog(ERROR, "unknown kind of credential: %s", kind);
 }
 
+/* Who guessed is not known, so this stands in the provider's chain. */
 static void
 refuse_credential(void)
 {
+	pctl_audit_denied("credential.enter", "unknown", "denied", "{}");
 	ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
 					errmsg("the credential is unknown, expired or revoked")));
 }
@@ -114,58 +122,129 @@ hash_bytea(const uint8 hash[PCTL_SHA256_LEN])
 	return value;
 }
 
+/* Roles of the caller with the bits each grants: a row a binding. Shared by the two queries below. */
+#define BINDINGS_OF_CALLER                                                                         \
+	" FROM probectl.role_binding b"                                                                \
+	" JOIN probectl.role r ON r.tenant_id = b.tenant_id AND r.role_id = b.role_id"                 \
+	" JOIN probectl.permission p ON p.permission = ANY (r.permissions)"                            \
+	"  AND (c.scopes IS NULL OR p.permission = ANY (c.scopes))"                                    \
+	" WHERE b.tenant_id = c.tenant_id"                                                             \
+	"  AND (b.user_id = c.user_id OR b.service_account_id = c.service_account_id OR b.group_id IN" \
+	"       (SELECT m.group_id FROM probectl.group_member m"                                       \
+	"         WHERE m.tenant_id = c.tenant_id AND m.user_id = c.user_id))"
+
+/* Live credential of a live owner in an active tenant: who, last use, bits in the whole tenant, whether there
+ * are bindings below it and policies. */
+static PctlPlan session_find = {
+	"SELECT c.credential_id, coalesce(c.user_id, c.service_account_id), coalesce(c.used_at, c.created_at),"
+	"       (SELECT coalesce(bit_or(1::bigint << p.bit), 0)" BINDINGS_OF_CALLER
+	"           AND num_nonnulls(b.organization_id, b.team_id, b.project_id) = 0),"
+	"       EXISTS (SELECT FROM probectl.role_binding b WHERE b.tenant_id = c.tenant_id"
+	"                  AND num_nonnulls(b.organization_id, b.team_id, b.project_id) > 0),"
+	"       EXISTS (SELECT FROM probectl.access_policy y WHERE y.tenant_id = c.tenant_id AND y.enabled),"
+	"       c.service_account_id IS NOT NULL"
+	"  FROM probectl.credential c"
+	"  JOIN probectl.tenant t ON t.tenant_id = c.tenant_id"
+	"  LEFT JOIN probectl.tenant_user u ON u.tenant_id = c.tenant_id AND u.user_id = c.user_id"
+	"  LEFT JOIN probectl.service_account a"
+	"    ON a.tenant_id = c.tenant_id AND a.service_account_id = c.service_account_id"
+	" WHERE c.tenant_id = $1 AND c.hash = $2 AND c.kind IN ('session', 'token') AND c.revoked_at IS NULL"
+	"   AND c.expires_at > $3 AND t.status = 'active' AND coalesce(u.status, a.status) = 'active'"
+	"   AND (c.kind = 'token' OR coalesce(c.used_at, c.created_at) > $4)",
+	4,
+	{UUIDOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
+
+/* Bits held below the tenant, resolved to projects: a binding on a team holds in each of its projects. */
+static PctlPlan session_projects = {
+	"SELECT j.project_id, bit_or(1::bigint << s.bit)"
+	"  FROM probectl.credential c"
+	" CROSS JOIN LATERAL (SELECT p.bit, b.organization_id, b.team_id, b.project_id" BINDINGS_OF_CALLER
+	"                        AND num_nonnulls(b.organization_id, b.team_id, b.project_id) > 0) s"
+	"  JOIN probectl.project j ON j.tenant_id = c.tenant_id"
+	"  JOIN probectl.team e ON e.tenant_id = j.tenant_id AND e.team_id = j.team_id"
+	"   AND (j.project_id = s.project_id OR e.team_id = s.team_id OR e.organization_id = s.organization_id)"
+	" WHERE c.tenant_id = $1 AND c.credential_id = $2"
+	" GROUP BY j.project_id ORDER BY j.project_id",
+	2,
+	{UUIDOID, UUIDOID}};
+
+static PctlPlan session_touch = {
+	"UPDATE probectl.credential SET used_at = $3 WHERE tenant_id = $1 AND credential_id = $2",
+	3,
+	{UUIDOID, UUIDOID, TIMESTAMPTZOID}};
+
+/* Writes the use down, unless another transaction is at it: waiting for a time stamp is not worth it. */
+static void
+touch_session(const PctlPrincipal *who, TimestampTz used, TimestampTz now)
+{
+	Datum args[3] = {UUIDPGetDatum(&who->tenant), UUIDPGetDatum(&who->credential),
+					 TimestampTzGetDatum(now)};
+
+	if (now - used > TOUCH_INTERVAL_US && !XactReadOnly)
+		pctl_plan_run(&session_touch, args, NULL, false, 0);
+}
+
+static void
+load_projects(PctlPrincipal *who)
+{
+	Datum args[2] = {UUIDPGetDatum(&who->tenant), UUIDPGetDatum(&who->credential)};
+	uint64 count = pctl_plan_run(&session_projects, args, NULL, true, 0);
+
+	who->projects = MemoryContextAlloc(TopTransactionContext, Max(count, 1) * sizeof(*who->projects));
+	for (uint64 i = 0; i < count; i++)
+	{
+		who->projects[i].project = *DatumGetUUIDP(pctl_spi_value(i, 1, NULL));
+		who->projects[i].permissions = (uint64) DatumGetInt64(pctl_spi_value(i, 2, NULL));
+	}
+	who->project_count = (int) count;
+}
+
+/* Reads the answer of session_find into the principal; true when there are bindings below the tenant. */
+static bool
+read_session(PctlPrincipal *who, const char *kind, TimestampTz *used)
+{
+	who->credential = *DatumGetUUIDP(pctl_spi_value(0, 1, NULL));
+	who->id = *DatumGetUUIDP(pctl_spi_value(0, 2, NULL));
+	*used = DatumGetTimestampTz(pctl_spi_value(0, 3, NULL));
+	who->permissions = (uint64) DatumGetInt64(pctl_spi_value(0, 4, NULL));
+	who->has_policies = DatumGetBool(pctl_spi_value(0, 6, NULL));
+	if (DatumGetBool(pctl_spi_value(0, 7, NULL)))
+		who->kind = PCTL_PRINCIPAL_SERVICE;
+	else
+		who->kind = strcmp(kind, "token") == 0 ? PCTL_PRINCIPAL_TOKEN : PCTL_PRINCIPAL_USER;
+	return DatumGetBool(pctl_spi_value(0, 5, NULL));
+}
+
 PCTL_FUNCTION(pctl_enter_session);
 
 /* probectl.enter_session(token text) -> void */
 Datum
 pctl_enter_session(PG_FUNCTION_ARGS)
 {
-	static PctlPlan plan = {
-		"SELECT c.credential_id, c.user_id, coalesce(c.used_at, c.created_at),"
-		"       (SELECT coalesce(bit_or(1::bigint << p.bit), 0)"
-		"          FROM probectl.role_binding b"
-		"          JOIN probectl.role r ON r.tenant_id = b.tenant_id AND r.role_id = b.role_id"
-		"          JOIN probectl.permission p ON p.permission = ANY (r.permissions)"
-		"         WHERE b.tenant_id = c.tenant_id AND b.user_id = c.user_id)"
-		"  FROM probectl.credential c"
-		"  JOIN probectl.tenant_user u ON u.tenant_id = c.tenant_id AND u.user_id = c.user_id"
-		"  JOIN probectl.tenant t ON t.tenant_id = c.tenant_id"
-		" WHERE c.tenant_id = $1 AND c.hash = $2 AND c.kind IN ('session', 'token') AND c.revoked_at IS NULL"
-		"   AND c.expires_at > $3 AND u.status = 'active' AND t.status = 'active'",
-		3,
-		{UUIDOID, BYTEAOID, TIMESTAMPTZOID}};
-	static PctlPlan touch = {
-		"UPDATE probectl.credential SET used_at = $3 WHERE tenant_id = $1 AND credential_id = $2",
-		3,
-		{UUIDOID, UUIDOID, TIMESTAMPTZOID}};
 	PctlCredential credential;
 	PctlPrincipal who = {0};
 	PctlTrusted saved;
 	TimestampTz now = pctl_now();
 	TimestampTz used;
-	Datum args[3];
+	Datum args[4];
 
 	credential_bind(PG_GETARG_TEXT_PP(0), &credential, "session", "token");
-	who.kind = strcmp(credential.kind, "token") == 0 ? PCTL_PRINCIPAL_TOKEN : PCTL_PRINCIPAL_USER;
 	who.tenant = credential.tenant;
 	pctl_trusted_begin(&saved);
 	SPI_connect();
 	args[0] = UUIDPGetDatum(&credential.tenant);
 	args[1] = PointerGetDatum(hash_bytea(credential.hash));
 	args[2] = TimestampTzGetDatum(now);
-	if (pctl_plan_run(&plan, args, NULL, true, 1) != 1)
+	args[3] = TimestampTzGetDatum(now - pctl_session_idle * (int64) SECS_PER_MINUTE * USECS_PER_SEC);
+	if (pctl_plan_run(&session_find, args, NULL, true, 1) != 1)
 		refuse_credential();
-	who.credential = *DatumGetUUIDP(pctl_spi_value(0, 1, NULL));
-	who.id = *DatumGetUUIDP(pctl_spi_value(0, 2, NULL));
-	used = DatumGetTimestampTz(pctl_spi_value(0, 3, NULL));
-	who.permissions = (uint64) DatumGetInt64(pctl_spi_value(0, 4, NULL));
-	if (now - used > TOUCH_INTERVAL_US && !XactReadOnly)
-	{
-		args[1] = UUIDPGetDatum(&who.credential);
-		pctl_plan_run(&touch, args, NULL, false, 0);
-	}
+	if (read_session(&who, credential.kind, &used))
+		load_projects(&who);
+	touch_session(&who, used, now);
 	SPI_finish();
 	pctl_trusted_end(&saved);
+	/* After the credential proved good: a guess does not spend a tenant's budget. */
+	pctl_fairness_query(&credential.tenant);
 	pctl_context_bind_principal(&who);
 	PG_RETURN_VOID();
 }
@@ -242,14 +321,15 @@ pctl_enter_tenant(PG_FUNCTION_ARGS)
 
 PCTL_FUNCTION(pctl_credential_bind);
 
-/* probectl_internal.credential_bind(text, kind text) -> bytea: binds the tenant a one-time
- * credential names and returns the hash to look up; for security definer functions only. */
+/* probectl_internal.credential_bind(text, kind text, other kind text) -> bytea: binds the tenant a
+ * one-time credential names and returns the hash to look up; for security definer functions only. */
 Datum
 pctl_credential_bind(PG_FUNCTION_ARGS)
 {
 	PctlCredential credential;
 
-	credential_bind(PG_GETARG_TEXT_PP(0), &credential, text_to_cstring(PG_GETARG_TEXT_PP(1)), NULL);
+	credential_bind(PG_GETARG_TEXT_PP(0), &credential, text_to_cstring(PG_GETARG_TEXT_PP(1)),
+					text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	PG_RETURN_BYTEA_P(hash_bytea(credential.hash));
 }
 
@@ -274,15 +354,14 @@ pctl_credential_mint_sql(PG_FUNCTION_ARGS)
 
 PCTL_FUNCTION(pctl_session_id);
 
-/* probectl_internal.credential_id() -> uuid of the session or token that was entered with */
+/* probectl_internal.credential_id() -> uuid of the session, token or grant that was entered with */
 Datum
 pctl_session_id(PG_FUNCTION_ARGS)
 {
 	const PctlPrincipal *who = pctl_principal();
 	pg_uuid_t *uuid;
 
-	if (who == NULL ||
-		(who->kind != PCTL_PRINCIPAL_USER && who->kind != PCTL_PRINCIPAL_TOKEN))
+	if (who == NULL || who->kind == PCTL_PRINCIPAL_SYSTEM || who->kind == PCTL_PRINCIPAL_AGENT)
 		PG_RETURN_NULL();
 	uuid = palloc(sizeof(*uuid));
 	*uuid = who->credential;

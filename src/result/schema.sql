@@ -10,15 +10,17 @@ CREATE TABLE probectl.test (
   params jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(params) = 'object'),
   enabled boolean NOT NULL DEFAULT true,
   agent_id uuid,
+  project_id uuid,
   revision integer NOT NULL DEFAULT 1,
   created_at timestamptz NOT NULL DEFAULT probectl.clock_now(),
   updated_at timestamptz NOT NULL DEFAULT probectl.clock_now(),
   PRIMARY KEY (tenant_id, test_id),
   UNIQUE (tenant_id, name),
   FOREIGN KEY (tenant_id, agent_id) REFERENCES probectl.agent ON DELETE CASCADE,
+  FOREIGN KEY (tenant_id, project_id) REFERENCES probectl.project ON DELETE CASCADE,
   CHECK (timeout_seconds <= interval_seconds)
 );
-COMMENT ON TABLE probectl.test IS 'a scheduled probe; agent_id NULL means every agent of the tenant runs it';
+COMMENT ON TABLE probectl.test IS 'a scheduled probe; agent_id NULL means every agent of the tenant runs it, project_id NULL that it belongs to the tenant as a whole';
 
 -- No key: each producer record is stored once by its sequence number, and an identifier chosen by
 -- a producer must not be able to make its batch fail.

@@ -27,6 +27,7 @@
 #include "result/store.h"
 #include "stream/batch.h"
 #include "tenant/context.h"
+#include "tenant/fairness.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -245,6 +246,7 @@ pctl_ingest(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("there is no such plane"),
 						errdetail("field: plane")));
 	envelope_read(&in, bytes);
+	pctl_fairness_results(&in.who->tenant, in.batch.count, VARSIZE_ANY_EXHDR(bytes));
 	in.received_at = pctl_now();
 	pctl_trusted_begin(&saved);
 	SPI_connect();

@@ -7,6 +7,7 @@ CREATE POLICY tenant_isolation ON probectl.stream_position USING (tenant_id OPER
 CREATE POLICY tenant_isolation ON probectl.ledger USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
 CREATE POLICY tenant_isolation ON probectl.dead_letter USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
 CREATE POLICY worker_reads ON probectl.ledger FOR SELECT TO probectl_worker USING (true);
+CREATE POLICY permission_reads ON probectl.dead_letter AS RESTRICTIVE FOR SELECT TO probectl_app USING (probectl_internal.holds('diagnostics.read'));
 GRANT SELECT ON probectl.stream_position, probectl.ledger, probectl.dead_letter TO probectl_app;
 GRANT SELECT ON probectl.ledger TO probectl_worker;
 GRANT EXECUTE ON FUNCTION probectl.ingest(text, bytea) TO probectl_app;

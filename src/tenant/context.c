@@ -49,9 +49,42 @@ pctl_principal(void)
 const char *
 pctl_principal_kind_name(PctlPrincipalKind kind)
 {
-	static const char *const names[] = {"none", "system", "user", "token", "agent"};
+	static const char *const names[] = {"none",	  "system", "user",	   "token",
+										"service", "agent",  "operator"};
 
 	return names[kind];
+}
+
+static int
+project_compare(const void *key, const void *entry)
+{
+	return memcmp(key, &((const PctlProjectPermissions *) entry)->project, UUID_LEN);
+}
+
+bool
+pctl_principal_may(const PctlPrincipal *who, int bit, const pg_uuid_t *project)
+{
+	const PctlProjectPermissions *held;
+
+	if (who == NULL || bit < 0 || bit > 63)
+		return false;
+	if ((who->permissions >> bit & 1) != 0)
+		return true;
+	if (project == NULL || who->project_count == 0)
+		return false;
+	held = bsearch(project, who->projects, who->project_count, sizeof(*held), project_compare);
+	return held != NULL && (held->permissions >> bit & 1) != 0;
+}
+
+bool
+pctl_principal_may_somewhere(const PctlPrincipal *who, int bit)
+{
+	if (pctl_principal_may(who, bit, NULL))
+		return true;
+	for (int i = 0; who != NULL && bit >= 0 && bit < 64 && i < who->project_count; i++)
+		if ((who->projects[i].permissions >> bit & 1) != 0)
+			return true;
+	return false;
 }
 
 char *
@@ -146,6 +179,14 @@ pctl_context_bind_tenant(const pg_uuid_t *tenant)
 		binding = false;
 	}
 	PG_END_TRY();
+}
+
+/* Who it is, before what he may do is known. */
+void
+pctl_context_name_principal(const PctlPrincipal *who)
+{
+	Assert(pctl_context_bound());
+	principal = *who;
 }
 
 /* Completes the binding: the principal, and the role under which the caller goes on. */
@@ -258,12 +299,23 @@ pctl_principal_id(PG_FUNCTION_ARGS)
 
 PCTL_FUNCTION(pctl_principal_has);
 
-/* probectl_internal.principal_has(bit int) -> bool: the permission's bit is in the principal's set. */
+/* probectl_internal.principal_has(place int, project uuid) -> bool; project may be NULL */
 Datum
 pctl_principal_has(PG_FUNCTION_ARGS)
 {
-	const PctlPrincipal *who = pctl_principal();
-	int32 bit = PG_GETARG_INT32(0);
+	if (PG_ARGISNULL(0))
+		PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(pctl_principal_may(pctl_principal(), PG_GETARG_INT32(0),
+									  PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1)));
+}
 
-	PG_RETURN_BOOL(who != NULL && bit >= 0 && bit < 64 && (who->permissions >> bit & 1) != 0);
+PCTL_FUNCTION(pctl_principal_policies);
+
+/* probectl_internal.principal_policies() -> bool: the tenant has access policies to ask */
+Datum
+pctl_principal_policies(PG_FUNCTION_ARGS)
+{
+	const PctlPrincipal *who = pctl_principal();
+
+	PG_RETURN_BOOL(who != NULL && who->has_policies);
 }

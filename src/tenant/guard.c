@@ -12,6 +12,7 @@
 #include "tenant/context.h"
 
 #include "access/xact.h"
+#include "audit/deferred.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_namespace.h"
@@ -90,6 +91,7 @@ guard_applies(void)
 static void
 refuse(const char *what)
 {
+	pctl_audit_denied("sql.refused", what, "denied", "{}");
 	ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN),
 					errmsg("%s is not allowed in a tenant context", what)));
 }

@@ -12,9 +12,13 @@ CREATE FUNCTION probectl_internal.principal_id() RETURNS uuid
   LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_principal_id';
 COMMENT ON FUNCTION probectl_internal.principal_id() IS 'user or agent the transaction works for';
 
-CREATE FUNCTION probectl_internal.principal_has(place integer) RETURNS boolean
+CREATE FUNCTION probectl_internal.principal_has(place integer, project uuid DEFAULT NULL) RETURNS boolean
   LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_principal_has';
-COMMENT ON FUNCTION probectl_internal.principal_has(integer) IS 'whether the principal holds the permission with this bit';
+COMMENT ON FUNCTION probectl_internal.principal_has(integer, uuid) IS 'whether the principal holds the permission with this bit in the tenant, or in the project';
+
+CREATE FUNCTION probectl_internal.principal_policies() RETURNS boolean
+  LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_principal_policies';
+COMMENT ON FUNCTION probectl_internal.principal_policies() IS 'whether the tenant has access policies to ask';
 
 CREATE TABLE probectl.tenant (
   tenant_id uuid PRIMARY KEY DEFAULT probectl.uuid_v7(),
@@ -24,6 +28,16 @@ CREATE TABLE probectl.tenant (
   created_at timestamptz NOT NULL DEFAULT probectl.clock_now()
 );
 COMMENT ON TABLE probectl.tenant IS 'a customer or, self-hosted, the one organisation: the outermost boundary';
+
+-- Names and states outside every tenant's rows, for those who run the platform; kept by trigger.
+CREATE TABLE probectl_internal.tenant_registry (
+  tenant_id uuid PRIMARY KEY,
+  slug text NOT NULL,
+  name text NOT NULL,
+  status text NOT NULL,
+  created_at timestamptz NOT NULL
+);
+COMMENT ON TABLE probectl_internal.tenant_registry IS 'every tenant there is or was';
 
 -- Counts changes of what agents are given; one row a tenant, so concurrent changes queue here.
 CREATE TABLE probectl.tenant_revision (
@@ -68,3 +82,33 @@ CREATE TABLE probectl.project (
   FOREIGN KEY (tenant_id, team_id) REFERENCES probectl.team ON DELETE CASCADE
 );
 COMMENT ON TABLE probectl.project IS 'third level: a project of a team';
+
+-- Limits: NULL in limit_value means none. Counts are kept by triggers in the row that is locked to check them, so that two
+-- inserts at once cannot both take the last place.
+CREATE TABLE probectl.tenant_quota (
+  tenant_id uuid NOT NULL DEFAULT probectl.current_tenant() REFERENCES probectl.tenant ON DELETE CASCADE,
+  resource text NOT NULL CHECK (resource IN ('agents', 'tests', 'users', 'rules', 'series')),
+  limit_value bigint CHECK (limit_value >= 0),
+  used bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
+  PRIMARY KEY (tenant_id, resource)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE probectl.tenant_quota IS 'how many of each thing a tenant may have, and has';
+
+-- Fair shares of the machine; a token bucket each in shared memory (tenant/fairness.c).
+CREATE TABLE probectl.tenant_budget (
+  tenant_id uuid PRIMARY KEY DEFAULT probectl.current_tenant() REFERENCES probectl.tenant ON DELETE CASCADE,
+  weight integer NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 100),
+  results_per_second integer NOT NULL DEFAULT 0 CHECK (results_per_second >= 0),
+  bytes_per_second integer NOT NULL DEFAULT 0 CHECK (bytes_per_second >= 0),
+  queries_per_second integer NOT NULL DEFAULT 0 CHECK (queries_per_second >= 0)
+);
+COMMENT ON TABLE probectl.tenant_budget IS 'what a tenant may use a second, times its weight, with ten seconds of burst; 0 means no bound';
+
+CREATE TABLE probectl.tenant_branding (
+  tenant_id uuid PRIMARY KEY DEFAULT probectl.current_tenant() REFERENCES probectl.tenant ON DELETE CASCADE,
+  product_name text NOT NULL DEFAULT 'probectl' CHECK (length(product_name) BETWEEN 1 AND 60),
+  accent text NOT NULL DEFAULT '#2f6feb' CHECK (accent ~ '^#[0-9a-f]{6}$'),
+  logo_svg text CHECK (octet_length(logo_svg) <= 32768),
+  support_url text CHECK (support_url ~ '^https://' AND length(support_url) <= 500)
+);
+COMMENT ON TABLE probectl.tenant_branding IS 'how the page looks to a tenant''s people';

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * permission.c -- what can be permitted, and asking whether it is.
+ */
+#include "identity/permission.h"
+
+#include "postgres.h"
+
+#include "core/export.h"
+#include "funcapi.h"
+#include "tenant/context.h"
+#include "utils/builtins.h"
+
+/* The place is the bit: add at the end, never move. 64 at most. */
+static const struct
+{
+	const char *name;
+	const char *summary;
+} permissions[] = {
+	{"tenant.read", "see the tenant and its settings"},
+	{"tenant.write", "change the tenant's settings"},
+	{"org.read", "see organizations, teams and projects"},
+	{"org.write", "change organizations, teams and projects"},
+	{"test.read", "see tests and their results"},
+	{"test.write", "add, change and delete tests"},
+	{"test.allow_private", "let a test probe private, loopback and metadata targets"},
+	{"test.insecure_tls", "let a test skip TLS verification"},
+	{"agent.read", "see agents"},
+	{"agent.write", "enrol, change and revoke agents"},
+	{"audit.read", "read the audit chain"},
+	{"audit.export", "export the audit chain"},
+	{"alert.read", "see alert rules and alerts"},
+	{"alert.write", "change alert rules, silence and acknowledge"},
+	{"incident.read", "see incidents"},
+	{"incident.write", "work on incidents"},
+	{"change.read", "see changes"},
+	{"flow.read", "see flows"},
+	{"metrics.read", "read metric series"},
+	{"metrics.write", "write metric series"},
+	{"events.read", "read events"},
+	{"entities.read", "see entities"},
+	{"topology.read", "see the topology"},
+	{"ai.query", "ask questions"},
+	{"cmdb.read", "see the inventory"},
+	{"threat.read", "see detections"},
+	{"directory.read", "see users, groups, roles and credentials"},
+	{"directory.write", "change users, groups, roles and credentials"},
+	{"lifecycle.export", "export the tenant's data"},
+	{"lifecycle.erase", "ask for the tenant's erasure"},
+	{"security.keys", "see and rotate keys"},
+	{"fairness.read", "see budgets and what was shed"},
+	{"governance.read", "see access policies and break-glass grants"},
+	{"diagnostics.read", "see how the collectors are"},
+	{"remediation.propose", "propose a change to the network"},
+	{"remediation.approve", "approve a proposal"},
+	{"breakglass.decide", "consent to or deny an operator's look inside"},
+};
+
+StaticAssertDecl(lengthof(permissions) <= 64, "permissions are bits of a uint64");
+
+int
+pctl_permission_bit(const char *name, int len)
+{
+	for (int i = 0; i < (int) lengthof(permissions); i++)
+		if (strncmp(permissions[i].name, name, len) == 0 && permissions[i].name[len] == '\0')
+			return i;
+	return -1;
+}
+
+static int
+bit_of(text *name)
+{
+	return pctl_permission_bit(VARDATA_ANY(name), (int) VARSIZE_ANY_EXHDR(name));
+}
+
+PCTL_FUNCTION(pctl_permissions);
+
+/* probectl_internal.permissions() -> setof (permission, bit, summary) */
+Datum
+pctl_permissions(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < (int) lengthof(permissions); i++)
+	{
+		Datum values[3] = {CStringGetTextDatum(permissions[i].name), Int32GetDatum(i),
+						   CStringGetTextDatum(permissions[i].summary)};
+		bool nulls[3] = {false};
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+PCTL_FUNCTION(pctl_holds);
+
+/* probectl_internal.holds(permission text) -> boolean */
+Datum
+pctl_holds(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(pctl_principal_may_somewhere(pctl_principal(), bit_of(PG_GETARG_TEXT_PP(0))));
+}
+
+PCTL_FUNCTION(pctl_may);
+
+/* probectl_internal.may(permission text, project uuid) -> boolean */
+Datum
+pctl_may(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0))
+		PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(pctl_principal_may(pctl_principal(), bit_of(PG_GETARG_TEXT_PP(0)),
+									  PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1)));
+}
