@@ -66,7 +66,7 @@ const TESTS = [
   ['Public API', 'http', 'https://api.example.net/v2/ping', 10, 31, 'calm'],
   ['Billing', 'http', 'https://billing.example.net/', 30, 120, 'expired'],
   ['Package mirror', 'http', 'http://mirror.example.net/debian/', 30, 17, 'calm'],
-  ['198.51.100.200', 'icmp', '198.51.100.200', 30, 61, 'dead'],
+  ['icmp 198.51.100.200', 'icmp', '198.51.100.200', 30, 61, 'dead'],
   ['VPN concentrator', 'tcp', 'vpn.example.net:443', 10, 12.2, 'busy'],
 ];
 

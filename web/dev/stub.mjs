@@ -34,7 +34,6 @@ function checkTest(body, isNew) {
   if (isNew && !has('target')) throw bad('target', 'target is required');
   if (has('target') && (typeof body.target !== 'string' || !body.target.trim())) throw bad('target', 'target must not be empty');
   if (has('target') && body.target.includes('forbidden')) throw bad('target', 'this target is not allowed for your tenant');
-  if (isNew && !has('name')) throw bad('name', 'name is required');
   if (has('name') && !(body.name.length >= 1 && body.name.length <= 128)) throw bad('name', 'a name has 1 to 128 characters');
   if (has('interval_seconds') && !(Number.isInteger(body.interval_seconds) && body.interval_seconds >= 1 && body.interval_seconds <= 86400)) throw bad('interval_seconds', 'interval must be between 1 and 86400 seconds');
   if (has('timeout_seconds') && !(body.timeout_seconds >= 0.1 && body.timeout_seconds <= 60)) throw bad('timeout_seconds', 'timeout must be between 0.1 and 60 seconds');
@@ -141,7 +140,7 @@ export class Stub {
         ...fields,
         agent_name: agent.name,
         test_name: plan.test.name || null,
-        state: age > Math.max(15e3, plan.test.interval_seconds * 1000 * STALE_INTERVALS) ? 'stale' : last.success ? 'ok' : 'failed',
+        state: age > (plan.test.interval_seconds * STALE_INTERVALS + plan.test.timeout_seconds) * 1000 ? 'stale' : last.success ? 'ok' : 'failed',
         received_at: iso(Date.parse(last.started_at) + last.duration_ms + 40),
         interval_seconds: plan.test.interval_seconds,
         spark: runs.slice(-30).map((r) => ({ t: Date.parse(r.started_at), latency_ms: r.latency_ms, ok: r.success })),
@@ -158,7 +157,8 @@ export class Stub {
 
   create(body) {
     checkTest(body, true);
-    const test = newTest({ name: '', interval_seconds: 10, timeout_seconds: 3, params: {}, agent_id: null, ...body }, ++this.revision);
+    const test = newTest({ name: `${body.type} ${body.target}`.slice(0, 128), interval_seconds: 10, timeout_seconds: 3, params: {}, agent_id: null, ...body }, ++this.revision);
+    if ([...this.plans.values()].some((p) => p.test.name === test.name)) throw new Refusal(409, 'conflict', `there is a test called "${test.name}"`, 'name');
     const plan = { test, base: 5 + this.random() * 20, temper: this.temper ?? 'calm' };
     this.plans.set(test.test_id, plan);
     // The first run comes a moment later, as with a real agent.

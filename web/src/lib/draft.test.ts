@@ -57,12 +57,12 @@ describe('inputOf', () => {
     const input = inputOf(draft({ params: { count: ' 7 ', dscp: '', expect_status: '200' }, name: ' core ' }));
     expect(input).toMatchObject({ name: 'core', params: { count: 7 }, agent_id: null, interval_seconds: 10 });
   });
-  it('names a test after its target when no name is given, also after an edit', () => {
+  it('names a test after its type and target when no name is given, also after an edit', () => {
     const input = inputOf(draft({ target: ' a.example ' }));
-    expect(input.name).toBe('a.example');
+    expect(input.name).toBe('icmp a.example');
     const made: Test = { ...test, ...input };
     expect(draftOf(made).name).toBe('');
-    expect(changesOf(made, inputOf({ ...draftOf(made), target: 'b.example' }, made))).toEqual({ name: 'b.example', target: 'b.example' });
+    expect(changesOf(made, inputOf({ ...draftOf(made), target: 'b.example' }, made))).toEqual({ name: 'icmp b.example', target: 'b.example' });
   });
   it('keeps what the form does not know', () => {
     expect(inputOf(draftOf(test), test).params).toEqual({ method: 'GET', body: 'kept', expect_status: '200' });

@@ -4,6 +4,7 @@
 // the field; the server checks again and has the last word (422 names the field).
 // Parameters are rows of a table; those the form does not know are kept as they are.
 import type { ParamValue, Test, TestInput } from '../api/types';
+import { defaultName, NAME_MAX } from './rows';
 
 export const TYPES = ['icmp', 'tcp', 'http'] as const;
 export type TestType = (typeof TYPES)[number];
@@ -63,8 +64,6 @@ export interface Draft {
   params: Record<string, string>;
 }
 
-const NAME_MAX = 128;
-
 export type Problems = Record<string, string>;
 
 export const EMPTY_DRAFT: Draft = { type: 'icmp', target: '', name: '', interval: '10', timeout: '3', agentId: '', params: {} };
@@ -73,8 +72,8 @@ export function draftOf(test: Test): Draft {
   return {
     type: test.type,
     target: test.target,
-    // A name that is only the target follows the target when that is edited.
-    name: test.name === nameOf('', test.target) ? '' : (test.name ?? ''),
+    // A name that nobody gave follows the target when that is edited.
+    name: test.name === defaultName(test.type, test.target) ? '' : (test.name ?? ''),
     interval: String(test.interval_seconds),
     timeout: String(test.timeout_seconds),
     agentId: test.agent_id ?? '',
@@ -140,11 +139,6 @@ export function problemsOf(draft: Draft): Problems {
   return problems;
 }
 
-/** A test has a name; without one given, its target is the name. */
-function nameOf(name: string, target: string): string {
-  return name.trim() || target.trim().slice(0, NAME_MAX);
-}
-
 function paramValue(spec: ParamSpec | undefined, text: string): ParamValue {
   if (spec?.kind === 'integer') return Number(text);
   if (spec?.kind === 'switch') return text === 'true';
@@ -162,7 +156,7 @@ export function inputOf(draft: Draft, before?: Test): TestInput {
     if (text.trim() !== '') params[key] = spec ? paramValue(spec, text.trim()) : (before?.params[key] ?? text);
   }
   return {
-    name: nameOf(draft.name, draft.target),
+    name: draft.name.trim() || defaultName(draft.type, draft.target.trim()),
     type: draft.type,
     target: draft.target.trim(),
     interval_seconds: Number(draft.interval),

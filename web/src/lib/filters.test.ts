@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Latest, Test } from '../api/types';
 import { DEFAULT_FILTERS, encodeFilters, matches, parseFilters, sortRows, toggleSort, type Filters } from './filters';
-import { buildRows, displayTarget, stateOf, summarize } from './rows';
+import { buildRows, displayTarget, nameOf, stateOf, summarize } from './rows';
 
 const NOW = Date.UTC(2026, 0, 1, 12);
 const iso = (agoSeconds: number): string => new Date(NOW - agoSeconds * 1000).toISOString();
@@ -125,11 +125,18 @@ describe('rows', () => {
   });
 
   it('turns stale by itself when nothing arrives any more', () => {
-    expect(stateOf(latest({ started_at: iso(29) }), null, NOW)).toBe('ok');
-    expect(stateOf(latest({ started_at: iso(31) }), null, NOW)).toBe('stale');
-    expect(stateOf(latest({ started_at: iso(10), interval_seconds: 1 }), null, NOW)).toBe('ok');
-    expect(stateOf(latest({ started_at: iso(9999), interval_seconds: null }), null, NOW)).toBe('ok');
+    expect(stateOf(latest({ started_at: iso(33) }), test({}), NOW)).toBe('ok');
+    expect(stateOf(latest({ started_at: iso(34) }), test({}), NOW)).toBe('stale');
+    expect(stateOf(latest({ started_at: iso(189), interval_seconds: null }), null, NOW)).toBe('ok');
+    expect(stateOf(latest({ started_at: iso(191), interval_seconds: null }), null, NOW)).toBe('stale');
     expect(stateOf(latest({ started_at: iso(9999) }), test({ enabled: false }), NOW)).toBe('paused');
+  });
+
+  it('shows the target for a name that nobody gave', () => {
+    const [row] = rowsOf([], [test({ name: 'icmp 192.0.2.1' })]);
+    expect(row!.name).toBe('192.0.2.1');
+    expect(nameOf({ name: null, type: 'tcp', target: 'a:1' })).toBe('a:1');
+    expect(nameOf({ name: 'core', type: 'tcp', target: 'a:1' })).toBe('core');
   });
 
   it('shows a port once', () => {

@@ -5,6 +5,8 @@
 // switched off is seen to pause.
 import type { Latest, Test } from '../api/types';
 
+export const NAME_MAX = 128;
+
 export type RowState = 'failed' | 'stale' | 'waiting' | 'ok' | 'paused';
 
 export interface Row {
@@ -25,24 +27,34 @@ export interface Row {
   test: Test | null;
 }
 
-/** Runs that may be missed before a result is old; floor for very short intervals. */
+/** Runs that may be missed before a result is old; and what is assumed of a test not known. */
 const STALE_INTERVALS = 3;
-const STALE_FLOOR_MS = 15_000;
+const INTERVAL_ASSUMED = 60;
+const TIMEOUT_ASSUMED = 10;
 
 /**
- * The server says what is stale when it is asked. Between two answers time goes on, and
- * without results there is no event: the page must not show a green row for ever.
+ * The server says what is stale when it is asked, by the same rule. Between two answers time
+ * goes on, and without results there is no event: the page must not show a green row for ever.
  */
-export function staleAfterMs(intervalSeconds: number | null): number | null {
-  if (intervalSeconds === null) return null;
-  return Math.max(STALE_FLOOR_MS, intervalSeconds * 1000 * STALE_INTERVALS);
+export function staleAfterMs(intervalSeconds: number | null, timeoutSeconds: number | null): number {
+  return (STALE_INTERVALS * (intervalSeconds ?? INTERVAL_ASSUMED) + (timeoutSeconds ?? TIMEOUT_ASSUMED)) * 1000;
 }
 
 export function stateOf(latest: Latest, test: Test | null, now: number): RowState {
   if (test && !test.enabled) return 'paused';
-  const limit = staleAfterMs(latest.interval_seconds ?? test?.interval_seconds ?? null);
-  if (limit !== null && now - Date.parse(latest.started_at) > limit) return 'stale';
+  const limit = staleAfterMs(latest.interval_seconds ?? test?.interval_seconds ?? null, test?.timeout_seconds ?? null);
+  if (now - Date.parse(latest.started_at) > limit) return 'stale';
   return latest.state;
+}
+
+/** The name a test gets when none is given. */
+export function defaultName(type: string, target: string): string {
+  return `${type} ${target}`.slice(0, NAME_MAX);
+}
+
+/** What is shown as the name: of a test that was given none, the target alone. */
+export function nameOf(test: Pick<Test, 'name' | 'type' | 'target'>): string {
+  return test.name && test.name !== defaultName(test.type, test.target) ? test.name : test.target;
 }
 
 export function displayTarget(target: string, port: number | null): string {
@@ -61,7 +73,7 @@ export function buildRows(latest: Latest[], tests: Test[], agentNames: Map<strin
       key: `${item.test_id}/${item.agent_id}`,
       testId: item.test_id,
       agentId: item.agent_id,
-      name: test?.name || item.test_name || target,
+      name: test ? nameOf(test) : item.test_name || target,
       type: item.type,
       target,
       agentName: item.agent_name ?? agentNames.get(item.agent_id) ?? item.agent_id.slice(0, 8),
@@ -80,7 +92,7 @@ export function buildRows(latest: Latest[], tests: Test[], agentNames: Map<strin
       key: test.test_id,
       testId: test.test_id,
       agentId: null,
-      name: test.name || test.target,
+      name: nameOf(test),
       type: test.type,
       target: test.target,
       agentName: test.agent_id ? (agentNames.get(test.agent_id) ?? test.agent_id.slice(0, 8)) : 'every agent',

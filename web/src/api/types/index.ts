@@ -80,7 +80,7 @@ export interface Agent {
   name: string;
   hostname: string | null;
   version: string | null;
-  status: 'registered' | 'online' | 'offline';
+  status: 'registered' | 'online' | 'offline' | 'revoked';
   capabilities: string[];
   labels: Record<string, string>;
   registered_at: string | null;

@@ -17,6 +17,7 @@ const SKEW_WARN_MS = 1000;
 const STATUS: Record<Agent['status'], { icon: IconName; label: string; tone: string }> = {
   online: { icon: 'ok', label: 'Online', tone: 'ok' },
   offline: { icon: 'offline', label: 'Offline', tone: 'failed' },
+  revoked: { icon: 'failed', label: 'Revoked', tone: 'failed' },
   registered: { icon: 'waiting', label: 'Registered', tone: 'waiting' },
 };
 

@@ -15,7 +15,7 @@ import { failureOf } from '../../lib/failures';
 import { formatLatency, formatRatio, formatSeconds } from '../../lib/format';
 import { typeName } from '../../lib/names';
 import { Link, navigate, useSearch } from '../../lib/router';
-import { displayTarget, stateOf } from '../../lib/rows';
+import { displayTarget, nameOf, stateOf } from '../../lib/rows';
 import { waterfall } from '../../lib/waterfall';
 import { useNow } from '../../state/clock';
 import { useTestActions, type TestActions } from '../targets/TestActions';
@@ -81,7 +81,7 @@ interface HeadProps {
 function Head({ latest, test, actions }: HeadProps) {
   const now = useNow();
   const target = test?.target ?? latest.attributes['url.full'] ?? displayTarget(latest.target, latest.port);
-  const name = test?.name || latest.test_name || target;
+  const name = test ? nameOf(test) : latest.test_name || target;
   return (
     <div className="page-head detail-head">
       <div className="detail-title">
@@ -127,7 +127,7 @@ function NoResult({ test, agentId, collectorRunning }: { test: Test | null; agen
     <EmptyState title={test ? 'No result yet' : 'There is no such result'}>
       <p>
         {test
-          ? `${test.name || test.target} has no result of agent ${agentId.slice(0, 8)} yet. This page shows it as soon as it arrives.`
+          ? `${nameOf(test)} has no result of agent ${agentId.slice(0, 8)} yet. This page shows it as soon as it arrives.`
           : 'The test was deleted, or it never ran on this agent.'}
         {!collectorRunning && ' The collector is not running.'}
       </p>

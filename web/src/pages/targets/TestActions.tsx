@@ -7,6 +7,7 @@ import { useDeleteTest, useUpdateTest } from '../../api/queries';
 import type { Test } from '../../api/types';
 import { Confirm } from '../../components/Dialog';
 import type { MenuItem } from '../../components/Menu';
+import { nameOf } from '../../lib/rows';
 import { toast } from '../../state/toast';
 import { TestForm } from './TestForm';
 
@@ -20,7 +21,7 @@ export interface TestActions {
 
 function DeleteDialog({ test, onClose, onDeleted }: { test: Test; onClose: () => void; onDeleted: () => void }) {
   const remove = useDeleteTest();
-  const name = test.name || test.target;
+  const name = nameOf(test);
   const confirm = (): void =>
     remove.mutate(test.test_id, {
       onSuccess: () => {
@@ -51,7 +52,7 @@ export function useTestActions(onDeleted: () => void = () => undefined): TestAct
   const close = (): void => setOpen(null);
 
   const toggle = (test: Test): void => {
-    const name = test.name || test.target;
+    const name = nameOf(test);
     update.mutate(
       { testId: test.test_id, patch: { enabled: !test.enabled } },
       {

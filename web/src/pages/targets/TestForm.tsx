@@ -10,6 +10,7 @@ import type { Test } from '../../api/types';
 import { Dialog } from '../../components/Dialog';
 import { changesOf, draftOf, EMPTY_DRAFT, inputOf, PARAMS, problemsOf, TARGET_HINTS, TYPES, type Draft, type ParamSpec, type Problems } from '../../lib/draft';
 import { typeName } from '../../lib/names';
+import { nameOf } from '../../lib/rows';
 import { toast } from '../../state/toast';
 
 interface FieldProps {
@@ -151,10 +152,10 @@ export function TestForm({ test, onClose }: Props) {
       if (test) {
         const patch = changesOf(test, input);
         if (Object.keys(patch).length > 0) await update.mutateAsync({ testId: test.test_id, patch });
-        toast(`Saved ${input.name || input.target}`);
+        toast(`Saved ${nameOf(input)}`);
       } else {
         await create.mutateAsync(input);
-        toast(`Added ${input.name || input.target}`);
+        toast(`Added ${nameOf(input)}`);
       }
       onClose();
     } catch (cause) {
