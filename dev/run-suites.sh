@@ -176,7 +176,7 @@ prove()
 	"$TREE_BIN/psql" -Xq -v ON_ERROR_STOP=1 -c 'CREATE SCHEMA tap' \
 		-c 'CREATE EXTENSION pgtap SCHEMA tap' \
 		-c "ALTER DATABASE $name SET search_path = public, tap" || return 1
-	(cd "$WORK/in" && timeout "$PART_SECONDS" pg_prove --verbose --no-psqlrc \
+	(cd "$WORK/in" && timeout "$PART_SECONDS" pg_prove --verbose \
 		--psql-bin "$TREE_BIN/psql" --host "$WORK" --username postgres --dbname "$name" "$@")
 }
 
