@@ -47,11 +47,11 @@ class Api:
         self.token = env["PROBECTL_TOKEN"]
         self.context = ssl.create_default_context(cafile=env["PROBECTL_CA"])
 
-    def call(self, method, path, body=None, auth=True, timeout=10):
+    def call(self, method, path, body=None, auth=True, token=None, timeout=10):
         """(status, decoded body); only transport faults are exceptions."""
         request = urllib.request.Request(self.url + path, method=method)
         if auth:
-            request.add_header("Authorization", "Bearer " + self.token)
+            request.add_header("Authorization", "Bearer " + (token or self.token))
         data = None
         if body is not None:
             data = json.dumps(body).encode()
