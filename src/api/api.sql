@@ -98,16 +98,6 @@ END
 $$;
 COMMENT ON FUNCTION probectl_internal.query_time(jsonb, text) IS 'a time (RFC 3339) of the query, or NULL';
 
-CREATE OR REPLACE FUNCTION probectl_internal.time_text(at timestamptz) RETURNS text
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  AS $$ SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
-COMMENT ON FUNCTION probectl_internal.time_text(timestamptz) IS 'RFC 3339 in UTC with microseconds';
-
-CREATE OR REPLACE FUNCTION probectl_internal.derive_running() RETURNS boolean
-  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-  AS $$ SELECT EXISTS (SELECT FROM probectl.workers() w WHERE w.name = 'derive' AND w.state = 'running') $$;
-COMMENT ON FUNCTION probectl_internal.derive_running() IS 'whether newest results are being kept up to date';
-
 -- Results.
 CREATE OR REPLACE FUNCTION probectl_api.results_latest(params jsonb, query jsonb, request jsonb) RETURNS json
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -415,16 +405,22 @@ COMMENT ON FUNCTION probectl_api.join_token_create(jsonb, jsonb, jsonb) IS 'POST
 
 -- The caller, and the chain.
 CREATE OR REPLACE FUNCTION probectl_api.me(params jsonb, query jsonb, request jsonb) RETURNS json
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT json_build_object(
-           'tenant', (SELECT json_build_object('tenant_id', t.tenant_id, 'slug', t.slug, 'name', t.name)
-                        FROM probectl.tenant t WHERE t.tenant_id = probectl.current_tenant()),
-           'principal', json_build_object('kind', split_part(probectl.current_principal(), ':', 1), 'id', probectl_internal.principal_id(),
-                                          'name', u.display_name, 'email', u.email),
-           'permissions', (SELECT coalesce(json_agg(p.permission ORDER BY p.permission), '[]')
-                             FROM probectl.permission p WHERE probectl_internal.principal_has(p.bit)))
-    FROM (SELECT 1) one
-    LEFT JOIN probectl.tenant_user u ON u.tenant_id = probectl.current_tenant() AND u.user_id = probectl_internal.principal_id()
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  who text := probectl.current_principal();
+  my_id uuid := probectl_internal.principal_id();
+  t record;
+  u record;
+  held json;
+BEGIN
+  PERFORM probectl_internal.input_known(query, '{}');
+  SELECT x.tenant_id, x.slug, x.name INTO t FROM probectl.tenant x WHERE x.tenant_id = probectl.current_tenant();
+  SELECT x.display_name, x.email INTO u FROM probectl.tenant_user x WHERE x.tenant_id = probectl.current_tenant() AND x.user_id = my_id;
+  SELECT coalesce(json_agg(p.permission ORDER BY p.permission), '[]') INTO held FROM probectl.permission p WHERE probectl_internal.holds(p.permission);
+  RETURN json_build_object('tenant', json_build_object('tenant_id', t.tenant_id, 'slug', t.slug, 'name', t.name),
+                           'principal', json_build_object('kind', split_part(who, ':', 1), 'id', my_id, 'name', u.display_name, 'email', u.email),
+                           'permissions', held);
+END
 $$;
 COMMENT ON FUNCTION probectl_api.me(jsonb, jsonb, jsonb) IS 'GET /v1/me';
 

@@ -141,6 +141,7 @@ BEGIN
   IF head.seq IS NULL OR head.seq = 0 OR head.seq = coalesce(last.size, 0) THEN
     RETURN last.size;
   END IF;
+  PERFORM probectl_internal.signing_key_ensure();
   SELECT * INTO fold FROM probectl_internal.audit_fold(false, coalesce(last.size, head.pruned_seq), coalesce(last.frontier, head.pruned_frontier), head.seq);
   INSERT INTO probectl.audit_checkpoint (size, at, head_hash, root, frontier, signature, public_key)
     SELECT head.seq, now, fold.head_hash, fold.root, fold.folded,
@@ -165,6 +166,7 @@ BEGIN
   IF head.seq = 0 OR head.seq = coalesce(last.size, 0) THEN
     RETURN last.size;
   END IF;
+  PERFORM probectl_internal.signing_key_ensure();
   SELECT * INTO fold FROM probectl_internal.audit_fold(true, coalesce(last.size, head.pruned_seq), coalesce(last.frontier, head.pruned_frontier), head.seq);
   INSERT INTO probectl_internal.provider_audit_checkpoint (size, at, head_hash, root, frontier, signature, public_key)
     SELECT head.seq, now, fold.head_hash, fold.root, fold.folded,

@@ -7,6 +7,15 @@ CREATE OR REPLACE FUNCTION probectl.workers(OUT name text, OUT state text, OUT p
   RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pctl_workers';
 COMMENT ON FUNCTION probectl.workers() IS 'workers of this database: name, state (starting, running, stopped), process id, since when, passes done';
 
+CREATE OR REPLACE FUNCTION probectl_internal.derive_running() RETURNS boolean
+  LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_derive_running';
+COMMENT ON FUNCTION probectl_internal.derive_running() IS 'whether newest results are being kept up to date';
+
+-- In C because it is asked for twice a row of every list; as SQL it would be planned anew each time.
+CREATE OR REPLACE FUNCTION probectl_internal.time_text(at timestamptz) RETURNS text
+  LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pctl_time_text';
+COMMENT ON FUNCTION probectl_internal.time_text(timestamptz) IS 'RFC 3339 in UTC with microseconds';
+
 CREATE OR REPLACE FUNCTION probectl.worker_wake() RETURNS void
   LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pctl_worker_wake';
 COMMENT ON FUNCTION probectl.worker_wake() IS 'starts the workers of this database if they do not run, and wakes them';

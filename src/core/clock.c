@@ -78,3 +78,23 @@ pctl_clock_now(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TIMESTAMPTZ(pctl_now());
 }
+
+PCTL_FUNCTION(pctl_time_text);
+
+/* probectl_internal.time_text(at timestamptz) -> text; infinities as PostgreSQL writes them */
+Datum
+pctl_time_text(PG_FUNCTION_ARGS)
+{
+	TimestampTz at = PG_GETARG_TIMESTAMPTZ(0);
+	char buf[40];
+	struct pg_tm tm;
+	fsec_t microseconds;
+
+	if (TIMESTAMP_NOT_FINITE(at))
+		PG_RETURN_TEXT_P(cstring_to_text(TIMESTAMP_IS_NOBEGIN(at) ? "-infinity" : "infinity"));
+	if (timestamp2tm(at, NULL, &tm, &microseconds, NULL, NULL) != 0)
+		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
+	snprintf(buf, sizeof(buf), "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon, tm.tm_mday,
+			 tm.tm_hour, tm.tm_min, tm.tm_sec, microseconds);
+	PG_RETURN_TEXT_P(cstring_to_text(buf));
+}

@@ -572,6 +572,22 @@ pctl_worker_count(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(count);
 }
 
+PCTL_FUNCTION(pctl_derive_running);
+
+/* probectl_internal.derive_running() -> boolean */
+Datum
+pctl_derive_running(PG_FUNCTION_ARGS)
+{
+	WorkerDatabase *entry;
+	bool running;
+
+	LWLockAcquire(shmem->lock, LW_SHARED);
+	entry = database_entry(MyDatabaseId, false);
+	running = entry != NULL && entry->slots[KIND_DERIVE].state == PCTL_WORKER_RUNNING;
+	LWLockRelease(shmem->lock);
+	PG_RETURN_BOOL(running);
+}
+
 PCTL_FUNCTION(pctl_workers);
 
 /* probectl.workers() -> setof (name, state, pid, since, passes) */

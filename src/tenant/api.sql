@@ -143,6 +143,7 @@ BEGIN
   PERFORM probectl_internal.erasing(false);
   attestation := json_build_object('format', 'probectl.erasure.v1', 'tenant_id', tenant, 'slug', state.slug,
                                    'erased_at', probectl_internal.time_text(probectl.clock_now()), 'rows', counts::json);
+  PERFORM probectl_internal.signing_key_ensure();
   signature := probectl_internal.sign(convert_to(attestation::text, 'UTF8'));
   INSERT INTO probectl_internal.erasure (erased_tenant, attestation, signature, public_key)
     VALUES (tenant, tenant_erase.attestation, tenant_erase.signature, probectl.signing_key());
