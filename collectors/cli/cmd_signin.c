@@ -20,7 +20,7 @@ signin_run(struct cli_args *args)
 	char *code = admin_signin_code(conn, tenant ? tenant : HOME_TENANT, ttl ? ttl : "1 hour");
 
 	PQfinish(conn);
-	printf("%s/signin#%s\n", home_url(home), code);
+	printf("%s/signin#%s\n", home_page(home), code);
 	return 0;
 }
 

@@ -470,7 +470,7 @@ farewell(struct up *up)
 	home_set(up->home, "complete", json_true());
 	home_save(up->home);
 	printf("\nprobectl is running. Sign in here, once, within an hour:\n\n  %s/signin#%s\n\n",
-	       home_url(up->home), code);
+	       home_page(up->home), code);
 	printf("  probectl status    every process: since when, backlog, last result\n"
 	       "  probectl top       the newest results, live\n"
 	       "  probectl signin    another sign-in link\n"

@@ -71,6 +71,28 @@ child_read(const json_t *child, bool supervised, struct health *row)
 		snprintf(row->note, sizeof(row->note), "nobody supervises it: run probectl up");
 }
 
+/*
+ * What postgres has committed and its workers have not worked in yet, and when the
+ * newest result arrived. A database that is busy or half set up answers neither.
+ */
+static void
+postgres_progress(PGconn *conn, struct health *row)
+{
+	static const char sql[] =
+	    "SET statement_timeout = '2s';"
+	    "SELECT (SELECT coalesce(sum(stored), 0) FROM probectl.ledger WHERE xid >= (SELECT "
+	    "min(next_xid) FROM probectl_internal.worker_cursor)), coalesce(extract(epoch FROM "
+	    "max(received_at))::bigint, 0) FROM probectl.result_latest";
+	PGresult *result = PQexec(conn, sql);
+
+	if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1)
+	{
+		row->backlog = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+		row->last_result = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
+	}
+	PQclear(result);
+}
+
 static void
 postgres_read(const struct home *home, struct health *row)
 {
@@ -87,6 +109,7 @@ postgres_read(const struct home *home, struct health *row)
 	}
 	version = PQserverVersion(conn);
 	snprintf(row->version, sizeof(row->version), "%d.%d", version / 10000, version % 10000);
+	postgres_progress(conn, row);
 	PQfinish(conn);
 }
 

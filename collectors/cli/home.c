@@ -302,12 +302,31 @@ settings_load(struct home *home)
 	home->settings = json_object();
 }
 
+/*
+ * Root is no exception: what a user's files say must not make root signal or start
+ * anything, and a cluster that changes owner does not start.
+ */
+static void
+owner_check(const struct home *home, const char *dir)
+{
+	struct passwd *pw;
+	struct stat st;
+
+	if (stat(util_fmt("%s/etc", dir), &st) != 0 || st.st_uid == geteuid())
+		return;
+	pw = getpwuid(st.st_uid);
+	util_fail(EXIT_CANNOT, "%s belongs to %s: run this as %s, or name another --home", home->named,
+	          pw ? pw->pw_name : util_fmt("user %u", (unsigned) st.st_uid),
+	          pw ? pw->pw_name : "that user");
+}
+
 struct home *
 home_make(const char *option)
 {
 	struct home *home = util_alloc(sizeof(*home));
 
 	home->named = home_name(option);
+	owner_check(home, home->named);
 	users_find(home, true);
 	place_make(home);
 	space_check(home);
@@ -330,6 +349,7 @@ home_find(const char *option)
 		return NULL;
 	}
 	home->dir = util_dup(real);
+	owner_check(home, real);
 	if (access(home_path(home, "etc/home.json"), F_OK) != 0)
 		return NULL;
 	users_find(home, false);
@@ -393,17 +413,36 @@ home_save(struct home *home)
 		util_fail(EXIT_CANNOT, "%s", err.text);
 }
 
-char *
-home_url(const struct home *home)
+static char *
+url_make(const struct home *home, const char *everywhere4, const char *everywhere6)
 {
 	char host[256], port[8];
+	const char *to = host;
 
 	if (!util_host_port(home_text(home, "gateway_listen"), host, sizeof(host), port, sizeof(port)))
 		util_fail(EXIT_USAGE, "etc/home.json: gateway_listen is not HOST:PORT");
 	/* An address that means "every one" is no address to visit. */
-	if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
-		return util_fmt("https://localhost:%s", port);
-	return util_fmt(strchr(host, ':') ? "https://[%s]:%s" : "https://%s:%s", host, port);
+	if (strcmp(host, "0.0.0.0") == 0)
+		to = everywhere4;
+	else if (strcmp(host, "::") == 0)
+		to = everywhere6;
+	return util_fmt(strchr(to, ':') ? "https://[%s]:%s" : "https://%s:%s", to, port);
+}
+
+char *
+home_url(const struct home *home)
+{
+	return url_make(home, "127.0.0.1", "::1");
+}
+
+char *
+home_page(const struct home *home)
+{
+	char machine[256] = {0};
+
+	if (gethostname(machine, sizeof(machine) - 1) != 0 || !*machine)
+		snprintf(machine, sizeof(machine), "localhost");
+	return url_make(home, machine, machine);
 }
 
 extern char **environ;

@@ -59,8 +59,11 @@ bool home_true(const struct home *home, const char *key);
 void home_set(struct home *home, const char *key, json_t *value);
 void home_save(struct home *home);
 
-/* https://HOST:PORT of the gateway, with a name that the certificate has. */
+/* https://HOST:PORT of the gateway as this machine reaches it. */
 char *home_url(const struct home *home);
+
+/* The same as others reach it: with the machine's name where it listens everywhere. */
+char *home_page(const struct home *home);
 
 /* Whether that user may search every folder on the way and read (X_OK: run) the file. */
 bool home_user_can(const struct home_user *user, const char *path, int mode);

@@ -141,9 +141,12 @@ services_reach(const char *listen)
 {
 	char host[256], port[8];
 
-	if (util_host_port(listen, host, sizeof(host), port, sizeof(port)) &&
-	    (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0))
+	if (!util_host_port(listen, host, sizeof(host), port, sizeof(port)))
+		return util_dup(listen);
+	if (strcmp(host, "0.0.0.0") == 0)
 		return util_fmt("127.0.0.1:%s", port);
+	if (strcmp(host, "::") == 0)
+		return util_fmt("[::1]:%s", port);
 	return util_dup(listen);
 }
 

@@ -3,12 +3,15 @@
 import json
 import os
 import pathlib
+import pty
 import re
+import select
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
+import termios
 
 import pytest
 
@@ -161,7 +164,7 @@ def test_status_json(stack):
         assert row["healthy"] and row["state"] == "running" and row["pid"] > 1, row
         assert re.fullmatch(r"\d+(\.\d+)*", row["version"]), row
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", row["since"]), row
-    for name in ("ingest", "agent"):
+    for name in ("postgres", "ingest", "agent"):
         assert state["by_name"][name]["backlog"] >= 0
         assert state["by_name"][name]["last_result_at"], name
 
@@ -225,6 +228,35 @@ def test_new_test_has_a_result_in_ten_seconds(stack):
         "api", "GET", "/v1/results/latest?test_id=" + test["test_id"]).stdout)["items"], 10, "its first result")
     assert "from a pipe" in stack.cli("top", "--once").stdout
     assert stack.cli("api", "DELETE", "/v1/tests/" + test["test_id"]).stdout == ""
+
+
+def test_top_in_a_terminal(stack):
+    """Draws, quits at q, and puts the terminal back."""
+    leader, follower = pty.openpty()
+    before = termios.tcgetattr(follower)
+    top = subprocess.Popen(stack.command("top"), stdin=follower, stdout=follower, stderr=follower,
+                           env=stack_environment())
+    shown = b""
+    while b"loopback ping" not in shown:
+        assert select.select([leader], [], [], 10)[0], shown
+        shown += os.read(leader, 65536)
+    os.write(leader, b"q")
+    assert top.wait(10) == 0
+    while select.select([leader], [], [], 0)[0]:
+        shown += os.read(leader, 65536)
+    assert shown.endswith(b"\x1b[?25h\x1b[?1049l"), shown[-80:]
+    assert termios.tcgetattr(follower) == before
+    os.close(leader)
+    os.close(follower)
+
+
+def test_another_user_is_refused(stack):
+    if os.getuid() != 0:
+        pytest.skip("needs another user")
+    for words in (["status"], ["down"], ["up"]):
+        done = subprocess.run(["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--",
+                               *stack.command(*words)], capture_output=True, text=True, env=stack_environment())
+        assert "belongs to root: run this as root" in one_line(done, 1)
 
 
 def test_tokens(stack):
