@@ -394,17 +394,17 @@ CREATE OR REPLACE FUNCTION probectl.ca_rotate() RETURNS integer
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   root record;
-  next integer;
+  newest integer;
 BEGIN
   LOCK TABLE probectl_internal.certificate_authority IN EXCLUSIVE MODE;
   SELECT a.certificate, a.sealed_key INTO root FROM probectl_internal.certificate_authority a WHERE a.kind = 'root' ORDER BY a.generation DESC LIMIT 1;
   IF root.certificate IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'PC409', MESSAGE = 'there is no certificate authority yet', HINT = 'Run SELECT probectl.ca_init().';
   END IF;
-  SELECT max(a.generation) + 1 INTO next FROM probectl_internal.certificate_authority a WHERE a.kind = 'intermediate';
-  INSERT INTO probectl_internal.certificate_authority SELECT 'intermediate', next, m.* FROM probectl_internal.ca_make(root.certificate, root.sealed_key) m;
-  PERFORM probectl_internal.provider_audit_append('ca.rotate', 'intermediate', 'ok', json_build_object('generation', next));
-  RETURN next;
+  SELECT max(a.generation) + 1 INTO newest FROM probectl_internal.certificate_authority a WHERE a.kind = 'intermediate';
+  INSERT INTO probectl_internal.certificate_authority SELECT 'intermediate', newest, m.* FROM probectl_internal.ca_make(root.certificate, root.sealed_key) m;
+  PERFORM probectl_internal.provider_audit_append('ca.rotate', 'intermediate', 'ok', json_build_object('generation', newest));
+  RETURN newest;
 END
 $$;
 COMMENT ON FUNCTION probectl.ca_rotate() IS 'a new intermediate signs from now on, the old one stays valid until its end: generation';
