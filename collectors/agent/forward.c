@@ -522,7 +522,7 @@ register_start(struct forward *f)
 	bool ok;
 
 	f->state = FORWARD_REGISTERING;
-	request.hostname = s->hostname;
+	request.hostname = (char *) settings_hostname(s);
 	request.agent_version = (char *) PROBECTL_VERSION;
 	request.capabilities = capabilities;
 	for (size_t i = 0; canary_table[i] && i < 32; i++)

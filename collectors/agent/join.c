@@ -101,7 +101,7 @@ resolved(const struct resolver_answer *answer, void *arg)
 	    .port = j->port,
 	    .ca_file = j->settings->enroll_ca_file,
 	    .token = j->token,
-	    .hostname = j->settings->hostname,
+	    .hostname = settings_hostname(j->settings),
 	};
 	struct resolver_address address;
 	char err[512];

@@ -313,6 +313,11 @@ start_measuring(struct agent *a)
 
 	log_info("main", a->identity.agent_id, "tenant %s, epoch %" PRIu64, a->identity.tenant_id,
 	         spool_epoch(a->spool));
+	if (a->identity.not_after < clock_unix_nano() / NANO_PER_SECOND)
+		log_error("main", a->identity.cert_file,
+		          "the certificate has expired: results are kept, but not taken by the control "
+		          "plane; remove %s/current and start with a new join token",
+		          a->settings.identity_dir);
 	load_bundle(a);
 	options.revision = a->revision;
 	a->sched = sched_new(&a->env, a->identity.agent_id, (size_t) a->settings.tests_concurrency,
@@ -565,18 +570,6 @@ main_once(int argc, char **argv)
 	return code;
 }
 
-static void
-default_hostname(struct settings *s)
-{
-	char name[256] = "";
-
-	if (s->hostname)
-		return;
-	if (gethostname(name, sizeof(name) - 1) != 0 || !*name)
-		snprintf(name, sizeof(name), "unknown");
-	s->hostname = mem_strdup(name);
-}
-
 int
 main(int argc, char **argv)
 {
@@ -600,7 +593,6 @@ main(int argc, char **argv)
 	spec.key_count = settings_key_count;
 	conf_start(&a.conf, &spec, &a.settings, argc, argv);
 	log_set_level((enum log_level) a.settings.log_level);
-	default_hostname(&a.settings);
 	metrics_init("agent");
 	metrics_register(rows, ROW_COUNT);
 	forward_metrics();

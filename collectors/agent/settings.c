@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/identity.h"
 #include "lib/log.h"
@@ -152,6 +153,18 @@ const struct conf_key settings_keys[] = {
 };
 
 const size_t settings_key_count = sizeof(settings_keys) / sizeof(settings_keys[0]);
+
+const char *
+settings_hostname(const struct settings *s)
+{
+	static char name[256];
+
+	if (s->hostname)
+		return s->hostname;
+	if (gethostname(name, sizeof(name) - 1) != 0 || !*name)
+		snprintf(name, sizeof(name), "unknown");
+	return name;
+}
 
 bool
 settings_host_port(const char *text, char *host, size_t hostlen, uint16_t *port)

@@ -46,6 +46,9 @@ extern const size_t settings_key_count;
 /* Across keys. */
 bool settings_check(const void *settings, struct conf_error *err);
 
+/* agent.hostname, or the system's name when that is not set. */
+const char *settings_hostname(const struct settings *s);
+
 /* "host:port" or "[v6]:port". */
 bool settings_host_port(const char *text, char *host, size_t hostlen, uint16_t *port);
 

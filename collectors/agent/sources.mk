@@ -35,4 +35,7 @@ agent_SRCS = \
 	agent/http/result.c
 
 agent_LIBS = -lnghttp2 -levent_core -lssl -lcrypto -lprotobuf-c -lyaml -ljansson -lm
+# The sanitizers' run time needs a dynamic program.
+ifndef SANITIZE
 agent_LDFLAGS = -static
+endif

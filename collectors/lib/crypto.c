@@ -212,6 +212,12 @@ io_result(SSL *tls, int ret, int saved_errno, char *err, size_t errlen)
 			return CRYPTO_FAILED;
 		default: break;
 	}
+	if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+	{
+		ERR_clear_error();
+		snprintf(err, errlen, "connection lost: closed by the peer without a goodbye");
+		return CRYPTO_FAILED;
+	}
 	verdict = SSL_get_verify_result(tls);
 	if (verdict != X509_V_OK)
 	{
