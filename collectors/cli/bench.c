@@ -25,7 +25,8 @@
 #include "cli/super.h"
 #include "cli/util.h"
 
-static const struct bench *const benches[] = {&bench_rls, &bench_agent, &bench_ingest};
+static const struct bench *const benches[] = {&bench_ingest, &bench_gateway, &bench_rls,
+                                              &bench_agent};
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
 
 /* ---- the private instance ---- */
@@ -226,6 +227,14 @@ bench_run(struct cli_args *args)
 	return 0;
 }
 
+static void
+bench_list(void)
+{
+	printf("\nBenchmarks:\n");
+	for (size_t i = 0; i < BENCHES; i++)
+		printf("  %-10s %s\n", benches[i]->name, benches[i]->summary);
+}
+
 static const struct cli_option options[] = {
     {"home", "DIR", "use this running instance (default: a private one, removed afterwards)"},
     {"rows", "N", "rls: rows of the table (default: 1000000)"},
@@ -238,11 +247,12 @@ const struct cli_command cmd_bench = {
     .words = "NAME",
     .min_words = 1,
     .max_words = 1,
-    .summary = "measure: rls, agent, ingest",
+    .summary = "measure how fast a part of it is, on this machine",
     .text = "Prints one JSON line with the figures and the machine.\n\n"
             "  probectl bench rls --rows 4000000\n"
             "  probectl bench agent --seconds 60\n"
             "  probectl bench ingest --seconds 10\n",
     .options = options,
+    .more = bench_list,
     .run = bench_run,
 };

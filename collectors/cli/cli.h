@@ -35,6 +35,7 @@ struct cli_command
 	int max_words;
 	const char *summary; /* one line */
 	const char *text;    /* help: what it does, examples */
+	void (*more)(void);  /* help: what comes from a table of the command's own, or NULL */
 	const struct cli_option *options;
 	int (*run)(struct cli_args *args);
 };

@@ -57,6 +57,8 @@ help_command(const struct cli_command *cmd)
 		snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
 		printf("  %-27s %s\n", left, o->help);
 	}
+	if (cmd->more)
+		cmd->more();
 	if (cmd->text)
 		printf("\n%s", cmd->text);
 	return 0;

@@ -27,6 +27,7 @@ cli_SRCS = \
 	cli/services.c \
 	cli/bench.c \
 	cli/bench_agent.c \
+	cli/bench_gateway.c \
 	cli/bench_ingest.c \
 	cli/bench_rls.c \
 	cli/step.c \
