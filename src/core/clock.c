@@ -7,6 +7,8 @@
  */
 #include "core/clock.h"
 
+#include <math.h>
+
 #include "core/export.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -35,8 +37,8 @@ pctl_clock_check(char **newval, void **extra, GucSource source)
 	if (*newval == NULL || (*newval)[0] == '\0')
 		return true;
 	if (sscanf(*newval, "%4d-%2d-%2dT%2d:%2d:%lfZ%n", &year, &month, &day, &hour, &minute, &second,
-			   &consumed) != 6 ||
-		consumed != (int) strlen(*newval) || second < 0 || second >= 60)
+	           &consumed) != 6 ||
+	    consumed != (int) strlen(*newval) || second < 0 || second >= 60)
 	{
 		GUC_check_errdetail("The time must look like 2026-01-31T12:00:00Z.");
 		return false;
@@ -48,8 +50,9 @@ pctl_clock_check(char **newval, void **extra, GucSource source)
 	tm.tm_hour = hour;
 	tm.tm_min = minute;
 	tm.tm_sec = (int) second;
-	if (month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 ||
-		tm2timestamp(&tm, (fsec_t) ((second - (int) second) * 1000000), NULL, &stamp) != 0)
+	if (month < 1 || month > 12 || day < 1 || day > day_tab[isleap(year)][month - 1] || hour > 23 ||
+	    minute > 59 ||
+	    tm2timestamp(&tm, (fsec_t) rint((second - (int) second) * 1000000), NULL, &stamp) != 0)
 	{
 		GUC_check_errdetail("The time is out of range.");
 		return false;
@@ -93,8 +96,9 @@ pctl_time_text(PG_FUNCTION_ARGS)
 	if (TIMESTAMP_NOT_FINITE(at))
 		PG_RETURN_TEXT_P(cstring_to_text(TIMESTAMP_IS_NOBEGIN(at) ? "-infinity" : "infinity"));
 	if (timestamp2tm(at, NULL, &tm, &microseconds, NULL, NULL) != 0)
-		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
-	snprintf(buf, sizeof(buf), "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon, tm.tm_mday,
-			 tm.tm_hour, tm.tm_min, tm.tm_sec, microseconds);
+		ereport(ERROR,
+		        (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
+	snprintf(buf, sizeof(buf), "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon,
+	         tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, microseconds);
 	PG_RETURN_TEXT_P(cstring_to_text(buf));
 }
