@@ -52,8 +52,9 @@ where()
 
 check_database()
 {
-	local kind name text place public counted=no
+	local kind name text place public operator counted=no
 	public=$(sed 's/#.*//' dev/lib/public-functions | xargs)
+	operator=$(sed 's/#.*//' dev/lib/operator-tables | xargs)
 
 	"${TREE_BIN:-$SERVER_BIN}/psql" -XqAt -c "SELECT 1 / count(*) FROM pg_extension WHERE extname = 'probectl'" >/dev/null 2>&1 ||
 		cannot "no extension probectl in database \"${PGDATABASE:-}\" of ${PGHOST:-the local server}"
@@ -66,7 +67,7 @@ check_database()
 			place=$(where "$kind" "$name")
 			finding "${place:-src:0}: $name: $text"
 		fi
-	done < <("${TREE_BIN:-$SERVER_BIN}/psql" -Xq -v public_functions="$public" -f dev/lib/check-sql.sql || echo "FAILED		")
+	done < <("${TREE_BIN:-$SERVER_BIN}/psql" -Xq -v public_functions="$public" -v operator_tables="$operator" -f dev/lib/check-sql.sql || echo "FAILED		")
 	[ "$counted" = yes ] && [ -n "${summary:-}" ] || cannot "the catalog could not be read"
 }
 

@@ -98,22 +98,33 @@ seconds()
 	printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100))
 }
 
-# What a failed suite has to say: the end of each failed part, without its markers.
+# What a failed suite has to say: of each failed part the lines that tell of a failure with
+# what follows them, or else its end.
 show_failures()
 {
-	awk -v keep=40 '
+	awk -v keep=60 -v after=8 '
+		function show(    i, shown, until) {
+			print "  ---- " name
+			until = -1
+			for (i = 0; i < n && shown < keep; i++) {
+				if (lines[i] ~ telling) until = i + after
+				if (i <= until) { print "  | " lines[i]; shown++ }
+			}
+			if (!shown)
+				for (i = (n > keep ? n - keep : 0); i < n; i++) print "  | " lines[i]
+			else if (i < n)
+				print "  | ..."
+		}
+		BEGIN { telling = "^ *not ok |\\.\\.\\. +FAILED|^\\[  (ERROR|FAILED)|^E   |^FAILED|^[+-][^+-]|: error:|^  x |SUMMARY: |^[^ ]+:[0-9]+: " }
 		/^@@ begin / { n = 0; name = $4; bad = 0; next }
 		/^@@ end / {
-			if ($3 != 0 || bad) {
-				print "  ---- " name
-				for (i = (n > keep ? n - keep : 0); i < n; i++) print "  | " lines[i]
-			}
+			if ($3 != 0 || bad) show()
 			n = 0; name = ""
 			next
 		}
-		/^not ok|FAILED|^E   / { bad = 1 }
+		/^not ok/ { bad = 1 }
 		{ lines[n++] = $0 }
-		END { if (name != "") { print "  ---- " name " (did not end)"; for (i = (n > keep ? n - keep : 0); i < n; i++) print "  | " lines[i] } }' "$LOG"
+		END { if (name != "") show() }' "$1"
 }
 
 # ---- what suites need ------------------------------------------------------------------
@@ -371,7 +382,7 @@ run_suite()
 		echo "  no test ran"
 		failed=1
 	fi
-	[ "$failed" -eq 0 ] || show_failures "$LOG"
+	[ "$failed" -eq 0 ] || show_failures "$LOG" | cut -c1-240
 	printf '   %s: %d passed, %d failed (%s s; %s)\n' "$suite" "$passed" "$failed" \
 		"$(seconds $((($(date +%s%N) - started) / 1000000)))" "$LOG"
 	total_passed=$((total_passed + passed))

@@ -22,7 +22,8 @@ FROM pg_class c JOIN ours o ON c.relnamespace = o.nsp
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped;
 
 CREATE TEMP VIEW tenant_table AS
-SELECT * FROM rel WHERE relkind IN ('r', 'p') AND tenant_attnum IS NOT NULL;
+SELECT * FROM rel WHERE relkind IN ('r', 'p') AND tenant_attnum IS NOT NULL
+  AND NOT name = ANY (string_to_array(:'operator_tables', ' '));
 
 CREATE TEMP VIEW func AS
 SELECT p.*, o.nspname, format('%I.%I', o.nspname, p.proname) AS name
@@ -65,6 +66,10 @@ SELECT 'TABLE', f.name, format('foreign key %I to %s does not start with tenant_
 FROM pg_constraint k JOIN tenant_table f ON f.oid = k.conrelid JOIN tenant_table t ON t.oid = k.confrelid
 WHERE k.contype = 'f' AND k.conparentid = 0
   AND NOT (k.conkey[1] = f.tenant_attnum AND k.confkey[1] = t.tenant_attnum)
+UNION ALL
+SELECT 'TABLE', r.name, format('is outside the boundary, but granted to %s', coalesce(nullif(a.grantee, 0)::regrole::text, 'PUBLIC'))
+FROM rel r, aclexplode(r.relacl) a
+WHERE r.name = ANY (string_to_array(:'operator_tables', ' ')) AND a.grantee <> r.relowner
 UNION ALL
 -- A partition answers to its own privileges, not to its parent's policies.
 SELECT 'TABLE', r.name, format('partition is granted to %s', coalesce(nullif(a.grantee, 0)::regrole::text, 'PUBLIC'))

@@ -186,9 +186,12 @@ def attempt(cursor, statement, args=()):
 
 @pytest.mark.parametrize("login", ["probectl_gateway", "probectl_ingest"])
 def test_login_without_a_credential_sees_nothing(stack, parties, login):
-    """Every tenant table and every partition, as the process's own login and as the role it may take."""
+    """Every tenant table and every partition, as the process's own login and as each role it may take."""
     with contextlib.closing(stack.connect(user=login)) as connection, connection.cursor() as cursor:
-        for role in (None, "probectl_app"):
+        roles = [role for role, in stack.sql("SELECT rolname FROM pg_roles WHERE pg_has_role(%s, oid, 'MEMBER')"
+                                             " AND rolname <> %s ORDER BY 1", (login, login))]
+        assert "probectl_app" in roles and not {"probectl", "probectl_owner", "probectl_worker"} & set(roles), roles
+        for role in [None, *roles]:
             cursor.execute("BEGIN")
             if role:
                 cursor.execute("SET LOCAL ROLE " + role)
@@ -198,7 +201,7 @@ def test_login_without_a_credential_sees_nothing(stack, parties, login):
             for statement in ("SELECT probectl.enter_tenant('%s')" % parties[1].tenant,
                               "SET probectl.tenant_id = '%s'" % parties[1].tenant,
                               "SELECT set_config('probectl.tenant_id', '%s', true)" % parties[1].tenant,
-                              "SET ROLE probectl_owner", "SET ROLE probectl_provider", "SET ROLE probectl_worker"):
+                              "SET ROLE probectl_owner", "SET ROLE probectl_worker"):
                 found = attempt(cursor, statement)
                 assert isinstance(found, str), (login, role, statement, found)
             cursor.execute("ROLLBACK")
@@ -223,7 +226,7 @@ def test_entered_session_reaches_no_other_tenant(stack, parties):
         assert seen >= 8, "the tenant's role reads hardly anything: is this test looking at the right role?"
         found = attempt(cursor, "INSERT INTO probectl.test (tenant_id, name, type, target) VALUES (%s, 'x', 'icmp', 'x')",
                         (other.tenant,))
-        assert found == "42501", found
+        assert isinstance(found, str), found
         # A key of the other tenant cannot be noticed by pointing at it.
         found = attempt(cursor, "INSERT INTO probectl.test (name, type, target, agent_id) VALUES ('x', 'icmp', 'x', %s)",
                         (other.agent,))
