@@ -22,6 +22,7 @@ cli_SRCS = \
 	cli/health.c \
 	cli/home.c \
 	cli/latest.c \
+	cli/leftover.c \
 	cli/load.c \
 	cli/proc.c \
 	cli/services.c \

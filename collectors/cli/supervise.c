@@ -28,6 +28,7 @@
 #include "cli/child.h"
 #include "cli/cli.h"
 #include "cli/home.h"
+#include "cli/leftover.h"
 #include "cli/super.h"
 #include "cli/util.h"
 #include "lib/log.h"
@@ -175,44 +176,6 @@ children_adopt(struct super *super)
 	json_decref(state);
 }
 
-/* ---- the cluster's own lock ---- */
-
-/*
- * PostgreSQL refuses to start while the pid in a lock file lives, whatever that
- * process is by now. Each of its processes works in the data directory: one that
- * does not is a stranger with a reused pid, and the file is stale. Survivors of a
- * killed postmaster do work there, and keep its shared memory: they are waited for.
- */
-static void
-stale_lock_remove(const char *lock, const char *data)
-{
-	char link[64], cwd[PATH_MAX] = {0};
-	char *text;
-	long pid;
-
-	if (!util_read(lock, 64, &text, NULL))
-		return;
-	pid = strtol(text, NULL, 10);
-	free(text);
-	snprintf(link, sizeof(link), "/proc/%ld/cwd", pid);
-	if (pid <= 0 || readlink(link, cwd, sizeof(cwd) - 1) <= 0 || strcmp(cwd, data) == 0)
-		return;
-	log_warning("supervise", lock, "names pid %ld, a stranger: removed", pid);
-	unlink(lock);
-}
-
-static void
-stale_locks_remove(const struct super *super)
-{
-	char data[PATH_MAX - 32], lock[PATH_MAX];
-
-	snprintf(data, sizeof(data), "%s/pg/data", super->home->dir);
-	snprintf(lock, sizeof(lock), "%s/postmaster.pid", data);
-	stale_lock_remove(lock, data);
-	snprintf(lock, sizeof(lock), "%s/run/.s.PGSQL.%s.lock", super->home->dir, HOME_PG_PORT);
-	stale_lock_remove(lock, data);
-}
-
 /* ---- logs ---- */
 
 /*
@@ -339,7 +302,7 @@ children_tick(struct super *super)
 
 		if (starts && child->wanted && !super->stopping &&
 		    strcmp(child->spec.name, "postgres") == 0)
-			stale_locks_remove(super);
+			leftover_clear(super->home);
 		child_tick(child, super->home, super->stopping);
 		if (child->state != before)
 			super->changed = true;

@@ -13,6 +13,8 @@ import ssl
 import subprocess
 import termios
 
+import psycopg2
+import psycopg2.extras
 import pytest
 
 from conftest import BIN, PROBECTL, alive, clean_environment, stack_environment
@@ -312,6 +314,18 @@ def test_killed_child_comes_back(stack, name):
     wait_new_result(stack)
     row = stack.supervised()[name]
     assert row["restarts"] > restarts and row["last_exit"], row
+
+
+def test_busy_backend_does_not_hold_the_next_start_up(stack):
+    """A backend that computes does not see that its postmaster was killed, and keeps the memory."""
+    connection = psycopg2.connect(host=stack.run_dir, user="probectl", dbname="probectl", async_=True)
+    psycopg2.extras.wait_select(connection)
+    connection.cursor().execute("SELECT count(*) FROM (SELECT generate_series(1, 100000000000)) x")
+    stack.wait_for(lambda: stack.sql("SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'",
+                                     (connection.info.backend_pid,)), 10, "the long statement runs")
+    stack.wait_replaced("postgres", stack.kill9("postgres"))
+    stack.wait_healthy(30)
+    assert not os.path.exists("/proc/%d" % connection.info.backend_pid)
 
 
 def test_status_names_what_is_down(stack):
