@@ -504,6 +504,8 @@ SELECT is((SELECT string_agg(r.name, ' ') FROM gate.rel r JOIN pg_class c ON c.o
 -- Who sees what.
 SELECT ok(s.said = '42501' OR (s.other = 0 AND s.own = t.n), format('bound to %s, %s shows %s', t.which, s.subject, coalesce('nothing: ' || s.said, s.own || ' own of ' || t.n || ' and ' || s.other || ' others')))
   FROM gate.seen s JOIN gate.total t ON t.name = s.subject AND t.which = left(s.context, 1) WHERE s.context IN ('a', 'b', 'a, every grant', 'b, every grant') ORDER BY s.context, s.subject;
+SELECT ok(s.said = '42501' OR s.other = 0, format('%s: the view %s shows no other', s.context, s.subject))
+  FROM gate.seen s JOIN gate.rel r ON r.name = s.subject WHERE r.relkind = 'v' AND r.tenant AND s.context IN ('a', 'b', 'a, every grant', 'b, every grant') ORDER BY s.context, s.subject;
 SELECT is((SELECT count(*) FROM gate.seen s JOIN gate.rel r ON r.name = s.subject WHERE s.context = 'a, every grant' AND r.tenant AND s.said IS NOT NULL), 0::bigint, 'with every grant, every tenant table could be read');
 SELECT ok(coalesce(s.n, 0) = 0 AND coalesce(s.said, '42501') = '42501', format('%s: %s shows nothing', s.context, s.subject))
   FROM gate.seen s JOIN gate.rel r ON r.name = s.subject
