@@ -110,6 +110,9 @@ segment_delete_head(struct spool *s)
 
 	if (s->segment_count == 1)
 		active_close(s);
+	/* An open descriptor would keep the blocks of the deleted file. */
+	if (s->reader.fd >= 0 && s->reader.segment == s->segments[0].first)
+		spool_reader_close(s);
 	spool_path(s, s->segments[0].first, path);
 	unlink(path);
 	s->bytes -= s->segments[0].bytes;

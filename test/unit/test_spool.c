@@ -810,7 +810,6 @@ a_full_disk_costs_the_new_record_only(void **state)
 	{
 		struct spool *s = open_wide(dir);
 		struct spool_stats stats;
-		struct drained *d;
 		char payload[200] = "record 77 and a long tail";
 		unsigned ok = 0, failed = 0;
 
@@ -832,19 +831,38 @@ a_full_disk_costs_the_new_record_only(void **state)
 		for (int i = 0; i < 10; i++)
 			if (!spool_append(s, payload, sizeof(payload), NOW, NULL))
 				_exit(12);
-		payload[40] = 0;
 		spool_close(s);
 		s = open_wide(dir);
 		spool_stats(s, &stats);
 		if (stats.records != ok + 10 || stats.dropped[SPOOL_DROP_CORRUPT] != 0)
 			_exit(13);
-		d = calloc(1, sizeof(*d));
-		free(d);
 		spool_close(s);
 		_exit(0);
 	}
 	assert_true(waitpid(pid, &status, 0) == pid);
 	assert_int_equal(status, 0);
+	unit_dir_remove(dir);
+}
+
+/* Deleted segments are really gone: a full disk has room again once everything left. */
+static void
+a_drained_spool_frees_its_blocks(void **state)
+{
+	char *dir = unit_dir(), payload[1000] = {0}, command[256];
+	struct spool *s = open_wide(dir);
+	struct spool_batch b;
+
+	for (int i = 0; i < 200; i++)
+		assert_true(spool_append(s, payload, sizeof(payload), NOW, NULL));
+	spool_sync(s);
+	spool_batch_init(&b);
+	while (spool_read(s, 50, 1 << 20, &b))
+		assert_true(spool_ack(s, b.epoch, b.first + b.count - 1));
+	snprintf(command, sizeof(command), "! ls -l /proc/%d/fd | grep -q '%s.*deleted'", getpid(),
+	         dir);
+	assert_int_equal(system(command), 0);
+	spool_batch_free(&b);
+	spool_close(s);
 	unit_dir_remove(dir);
 }
 
@@ -882,6 +900,7 @@ main(void)
 	    cmocka_unit_test(a_refused_batch_is_kept_aside),
 	    cmocka_unit_test(killed_at_any_moment),
 	    cmocka_unit_test(a_full_disk_costs_the_new_record_only),
+	    cmocka_unit_test(a_drained_spool_frees_its_blocks),
 	    cmocka_unit_test(an_unusable_directory_is_one_clear_sentence),
 	    cmocka_unit_test(the_old_go_when_they_are_too_old), /* last: time stands still after it */
 	};
