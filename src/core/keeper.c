@@ -106,14 +106,17 @@ upkeep(void)
 long
 pctl_keeper_pass(void)
 {
-	static TimestampTz next = 0;
+	static TimestampTz last = 0;
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next;
 
 	pctl_deferred_drain();
-	if (now >= next)
+	/* From the last upkeep, so that a shorter interval counts as soon as it is set. */
+	if (now >= TimestampTzPlusMilliseconds(last, pctl_keeper_interval * 1000L))
 	{
 		upkeep();
-		next = TimestampTzPlusMilliseconds(now, pctl_keeper_interval * 1000L);
+		last = now;
 	}
+	next = TimestampTzPlusMilliseconds(last, pctl_keeper_interval * 1000L);
 	return Max(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next), 1);
 }
