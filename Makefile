@@ -141,8 +141,12 @@ collectors:
 web:
 	@$(MAKE) --no-print-directory -C web build
 
+# Only when something differs: a second `make up` changes nothing.
 install-extension: extension
-	@$(MAKE) --no-print-directory PASS=extension with_llvm=no install
+	@cmp -s $(MODULE_big).so "$$($(PG_CONFIG) --pkglibdir)/$(MODULE_big).so" && \
+	 cmp -s $(EXTENSION).control "$$($(PG_CONFIG) --sharedir)/extension/$(EXTENSION).control" && \
+	 cmp -s $(INSTALL_SQL) "$$($(PG_CONFIG) --sharedir)/extension/$(notdir $(INSTALL_SQL))" || \
+	 $(MAKE) --no-print-directory PASS=extension with_llvm=no install
 
 install: build install-extension
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/probectl
