@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -37,8 +38,16 @@
 #define METRICS_CONNECTIONS_MAX 16
 #define METRICS_TIMEOUT_SECONDS 5
 
+struct connection
+{
+	LIST_ENTRY(connection) entry;
+	struct metrics_server *server;
+	struct bufferevent *bev;
+};
+
 struct metrics_server
 {
+	LIST_HEAD(connections, connection) open;
 	struct event_base *base;
 	struct evconnlistener *listener;
 	char path[sizeof(((struct sockaddr_un *) 0)->sun_path)];
@@ -210,34 +219,36 @@ metrics_render(struct buf *out)
 /* ---- socket ---- */
 
 static void
-connection_free(struct bufferevent *bev, struct metrics_server *server)
+connection_free(struct connection *c)
 {
-	bufferevent_free(bev);
-	server->connections--;
+	LIST_REMOVE(c, entry);
+	c->server->connections--;
+	bufferevent_free(c->bev);
+	free(c);
 }
 
 static void
 connection_event(struct bufferevent *bev, short what, void *arg)
 {
 	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR | BEV_EVENT_TIMEOUT))
-		connection_free(bev, arg);
+		connection_free(arg);
 }
 
 static void
 connection_written(struct bufferevent *bev, void *arg)
 {
 	if (evbuffer_get_length(bufferevent_get_output(bev)) == 0)
-		connection_free(bev, arg);
+		connection_free(arg);
 }
 
 static void
-connection_answer(struct bufferevent *bev, struct metrics_server *server, const char *status,
-                  const char *type, const void *body, size_t len)
+connection_answer(struct connection *c, const char *status, const char *type, const void *body,
+                  size_t len)
 {
-	struct evbuffer *out = bufferevent_get_output(bev);
+	struct evbuffer *out = bufferevent_get_output(c->bev);
 
-	bufferevent_disable(bev, EV_READ);
-	bufferevent_setcb(bev, NULL, connection_written, connection_event, server);
+	bufferevent_disable(c->bev, EV_READ);
+	bufferevent_setcb(c->bev, NULL, connection_written, connection_event, c);
 	evbuffer_add_printf(out,
 	                    "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
 	                    "Connection: close\r\n\r\n",
@@ -258,7 +269,7 @@ connection_read(struct bufferevent *bev, void *arg)
 	if (evbuffer_search(in, "\r\n\r\n", 4, NULL).pos < 0)
 	{
 		if (have >= METRICS_REQUEST_MAX)
-			connection_free(bev, arg);
+			connection_free(arg);
 		return;
 	}
 	n = evbuffer_copyout(in, line, sizeof(line) - 1);
@@ -266,18 +277,18 @@ connection_read(struct bufferevent *bev, void *arg)
 	evbuffer_drain(in, have);
 	if (strncmp(line, "GET /metrics ", 13) != 0 && strncmp(line, "GET /metrics?", 13) != 0)
 	{
-		connection_answer(bev, arg, "404 Not Found", text, nothing, sizeof(nothing) - 1);
+		connection_answer(arg, "404 Not Found", text, nothing, sizeof(nothing) - 1);
 		return;
 	}
 
 	struct buf out = BUF_INIT(METRICS_TEXT_MAX);
 
 	if (metrics_render(&out))
-		connection_answer(bev, arg, "200 OK",
+		connection_answer(arg, "200 OK",
 		                  "application/openmetrics-text; version=1.0.0; charset=utf-8", out.data,
 		                  out.len);
 	else
-		connection_answer(bev, arg, "500 Internal Server Error", text, "", 0);
+		connection_answer(arg, "500 Internal Server Error", text, "", 0);
 	buf_free(&out);
 }
 
@@ -288,6 +299,7 @@ server_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockad
 	struct metrics_server *server = arg;
 	const struct timeval limit = {.tv_sec = METRICS_TIMEOUT_SECONDS};
 	struct bufferevent *bev = NULL;
+	struct connection *c;
 
 	if (server->connections < METRICS_CONNECTIONS_MAX)
 		bev = bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
@@ -296,8 +308,12 @@ server_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockad
 		close(fd);
 		return;
 	}
+	c = mem_alloc(sizeof(*c));
+	c->server = server;
+	c->bev = bev;
+	LIST_INSERT_HEAD(&server->open, c, entry);
 	server->connections++;
-	bufferevent_setcb(bev, connection_read, NULL, connection_event, server);
+	bufferevent_setcb(bev, connection_read, NULL, connection_event, c);
 	bufferevent_setwatermark(bev, EV_READ, 0, METRICS_REQUEST_MAX);
 	bufferevent_set_timeouts(bev, &limit, &limit);
 	bufferevent_enable(bev, EV_READ | EV_WRITE);
@@ -438,6 +454,8 @@ metrics_stop(struct metrics_server *server)
 		pthread_join(server->thread, NULL);
 		own = server->base;
 	}
+	while (!LIST_EMPTY(&server->open))
+		connection_free(LIST_FIRST(&server->open));
 	evconnlistener_free(server->listener);
 	unlink(server->path);
 	if (server->stop)

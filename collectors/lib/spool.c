@@ -297,6 +297,23 @@ segments_list(struct spool *s, size_t *count)
 	return list;
 }
 
+/* Files kept for a person by earlier lives: the bound is the directory's, not the process's. */
+static void
+quarantine_count(struct spool *s)
+{
+	char path[PATH_MAX];
+	struct dirent *entry;
+	DIR *dir;
+
+	if (snprintf(path, sizeof(path), "%s/quarantine", s->dir) >= (int) sizeof(path))
+		return;
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir)))
+		s->quarantined += entry->d_name[0] != '.';
+	if (dir)
+		closedir(dir);
+}
+
 static bool
 open_files(struct spool *s, char *err, size_t errlen)
 {
@@ -358,6 +375,8 @@ load(struct spool *s, char *err, size_t errlen)
 	size_t count;
 	uint64_t *list = segments_list(s, &count);
 	bool ok = list != NULL;
+
+	quarantine_count(s);
 
 	for (size_t i = 0; ok && i < count; i++)
 		ok = segment_load(s, list[i], &last, &hint);
