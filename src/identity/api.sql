@@ -40,7 +40,7 @@ DECLARE
   minted record;
   unknown text;
 BEGIN
-  IF ttl <= interval '0' OR ttl > interval '10 years' THEN
+  IF ttl IS NULL OR ttl <= interval '0' OR ttl > interval '10 years' THEN
     PERFORM probectl_internal.invalid('ttl', 'a lifetime must be positive and at most ten years');
   END IF;
   SELECT u INTO unknown FROM unnest(scopes) u WHERE NOT EXISTS (SELECT FROM probectl.permission p WHERE p.permission = u) LIMIT 1;
@@ -79,7 +79,7 @@ BEGIN
 EXCEPTION
   WHEN unique_violation THEN
     RAISE EXCEPTION USING ERRCODE = 'PC409', MESSAGE = 'there is a user with this address or identity', DETAIL = 'field: email';
-  WHEN check_violation THEN
+  WHEN check_violation OR not_null_violation THEN
     RAISE EXCEPTION USING ERRCODE = 'PC422', MESSAGE = 'this is not an e-mail address, or a name is empty', DETAIL = 'field: email';
 END
 $$;
@@ -132,7 +132,7 @@ CREATE OR REPLACE FUNCTION probectl.user_set_attributes(user_id uuid, attributes
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM probectl_internal.require('directory.write');
-  IF jsonb_typeof(attributes) IS DISTINCT FROM 'object' OR pg_column_size(attributes) > 8192 THEN
+  IF jsonb_typeof(attributes) IS DISTINCT FROM 'object' OR octet_length(attributes::text) > 8192 THEN
     PERFORM probectl_internal.invalid('attributes', 'attributes are an object of at most 8 kB');
   END IF;
   UPDATE probectl.tenant_user u SET attributes = user_set_attributes.attributes

@@ -128,7 +128,10 @@ part_compare(const void *a, const void *b)
 		return tenant;
 	if (x->leaf != y->leaf)
 		return x->leaf < y->leaf ? -1 : 1;
-	return x->block_first < y->block_first ? -1 : x->block_first > y->block_first;
+	if (x->block_first != y->block_first)
+		return x->block_first < y->block_first ? -1 : 1;
+	/* Of two runs at the same time the one that came first stays, in every rebuild. */
+	return x->xid < y->xid ? -1 : x->xid > y->xid;
 }
 
 /* Takes the rows of the last answer that are safe, in the given context. */
