@@ -194,7 +194,7 @@ export function journey(target) {
     const phases = page.getByRole('region', { name: /^Phases/ });
     await phases.getByText('Wait for first byte').waitFor();
     assert.ok((await phases.locator('rect[class^="bar-"]:not(.bar-track)').count()) >= 3);
-    await page.getByRole('region', { name: 'Measured' }).getByText('Time to first byte').waitFor();
+    await page.getByRole('region', { name: 'Measurements' }).getByText('Time to first byte').waitFor();
     await page.locator('.chart canvas').waitFor();
     await page.getByText('Runs of this range, newest first').click();
     await page.locator('.runs tbody tr').first().waitFor();
@@ -315,7 +315,7 @@ export function journey(target) {
     await assertFits(page);
     await page.keyboard.press('Escape');
     await page.locator('.row-link').first().click();
-    await page.getByRole('heading', { name: 'Measured' }).waitFor();
+    await page.getByRole('heading', { name: 'Measurements' }).waitFor();
     await assertFits(page);
     await assertAccessible(page, 'detail at 360 px');
     for (const path of ['/agents', '/audit']) {

@@ -152,6 +152,42 @@ describe('states of the page', () => {
     await target.stop();
   });
 
+  step('says that nothing is producing when tests wait and no agent is online', () =>
+    visit(browser, { scenario: 'idle' }, async (page, stub) => {
+      for (const agent of stub.agents) agent.status = 'offline';
+      stub.tell('agent');
+      stub.create({ type: 'icmp', target: '192.0.2.77' });
+      await page.getByText(/Nothing is producing yet: no agent is online/).waitFor();
+      await page.getByText('192.0.2.77').waitFor();
+    }));
+
+  step('gives its stream back while nobody looks, and catches up', async () => {
+    const target = await startStub();
+    const page = await openPage(browser, target.url);
+    await page.clock.install();
+    const show = (visible) =>
+      page.evaluate((v) => {
+        Object.defineProperty(document, 'hidden', { configurable: true, get: () => !v });
+        Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => (v ? 'visible' : 'hidden') });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, visible);
+    await page.goto(target.link());
+    await page.getByText('Live', { exact: true }).waitFor();
+    await show(false);
+    await page.clock.runFor(31_000);
+    await until('no stream', () => target.stub.streams.size === 0);
+    const asked = latestCount(target.stub);
+    await show(true);
+    await page.getByText('Live', { exact: true }).waitFor();
+    await until('a fresh answer', async () => {
+      await page.clock.runFor(600);
+      return latestCount(target.stub) > asked;
+    });
+    assert.equal(target.stub.streams.size, 1);
+    await finish(page);
+    await target.stop();
+  });
+
   step('offers nothing that the role does not permit', () =>
     visit(browser, { permissions: ['test.read', 'agent.read'] }, async (page) => {
       await page.locator('tr.row').first().waitFor();

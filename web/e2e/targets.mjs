@@ -39,14 +39,20 @@ async function startPrivate() {
   const home = mkdtempSync(join(tmpdir(), 'probectl-web-'));
   const run = (...args) => execFileSync(PROBECTL, args, { env: { ...process.env, PROBECTL_HOME: home }, encoding: 'utf8', timeout: UP_MS, stdio: ['ignore', 'pipe', 'pipe'] });
   const stop = () => {
-    run('down', '--home', home);
-    rmSync(home, { recursive: true, force: true });
+    try {
+      run('down', '--home', home);
+    } finally {
+      rmSync(home, { recursive: true, force: true });
+    }
   };
   try {
     const [gateway, ingest] = [await freePort(), await freePort()];
     run('up', '--home', home, '--gateway-listen', `127.0.0.1:${gateway}`, '--ingest-listen', `127.0.0.1:${ingest}`);
   } catch (error) {
-    stop();
+    // What `up` said matters more than that `down` has nothing to stop.
+    try {
+      stop();
+    } catch {}
     throw new Error(`probectl up failed: ${error.stderr || error.message}`);
   }
   const link = () => run('signin', '--home', home).trim().split(/\s+/).at(-1);

@@ -13,7 +13,7 @@ import type { Agent, AuditEvent, JoinToken, Latest, LatestPage, Me, Page, Result
 const REFETCH_GAP_MS = 500;
 /** Rows the table holds; more is told, not hidden. */
 export const ROWS_MAX = 5000;
-const PAGE_LIMIT = 500;
+const PAGE_LIMIT = 1000;
 
 export const keys = {
   me: ['me'] as const,
@@ -104,9 +104,11 @@ export function useTests() {
 }
 
 export function useAgents() {
+  const me = useMe(true);
   useRefetchOn(['agent'], keys.agents);
   return useQuery({
     queryKey: keys.agents,
+    enabled: can(me.data, 'agent.read'),
     queryFn: ({ signal }) => collect<Agent, Page<Agent>>('/v1/agents', { limit: PAGE_LIMIT }, ROWS_MAX, signal),
   });
 }

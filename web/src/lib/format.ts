@@ -21,7 +21,8 @@ export interface Quantity {
 export function latencyParts(ms: number | null | undefined): Quantity | null {
   if (ms === null || ms === undefined || !Number.isFinite(ms)) return null;
   const abs = Math.abs(ms);
-  if (abs > 0 && abs < 0.9995) return { value: significant(ms * 1000), unit: '\u00b5s' };
+  // Measured to the microsecond: no decimals are made up below a millisecond.
+  if (abs > 0 && abs < 0.9995) return { value: trimZeros(significant(ms * 1000)), unit: '\u00b5s' };
   if (abs < 9999.5) return { value: significant(ms), unit: 'ms' };
   return { value: significant(ms / 1000), unit: 's' };
 }

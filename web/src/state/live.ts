@@ -14,6 +14,11 @@ const BACKOFF_MIN_MS = 1000;
 const BACKOFF_MAX_MS = 30_000;
 /** Without a connection for so long, the page says that what it shows is old. */
 const DEGRADED_AFTER_MS = 10_000;
+/**
+ * A page that nobody sees gives its connection back: over HTTP/1.1 a browser has six for
+ * all tabs of a host, and forgotten tabs would starve the one that is looked at.
+ */
+const HIDDEN_PAUSE_MS = 30_000;
 
 export interface LiveSnapshot {
   state: LiveState;
@@ -28,6 +33,8 @@ export class LiveStream {
   private readonly handlers = new Map<EventKind, Set<() => void>>();
   private retryTimer: number | undefined;
   private degradedTimer: number | undefined;
+  private hiddenTimer: number | undefined;
+  private paused = false;
   private attempts = 0;
   /** Asked when the stream is refused: has the session ended? */
   onRefused: (() => void) | null = null;
@@ -35,23 +42,23 @@ export class LiveStream {
   start(): void {
     if (this.source || this.retryTimer !== undefined) return;
     window.addEventListener('online', this.knock);
+    document.addEventListener('visibilitychange', this.seen);
     this.open();
   }
 
   stop(): void {
     window.removeEventListener('online', this.knock);
-    window.clearTimeout(this.retryTimer);
-    window.clearTimeout(this.degradedTimer);
-    this.retryTimer = this.degradedTimer = undefined;
-    this.source?.close();
-    this.source = null;
-    this.attempts = 0;
+    document.removeEventListener('visibilitychange', this.seen);
+    window.clearTimeout(this.hiddenTimer);
+    this.hiddenTimer = undefined;
+    this.paused = false;
+    this.drop();
     this.set({ state: 'connecting', since: null });
   }
 
   /** Tries at once instead of waiting for the backoff. */
   readonly knock = (): void => {
-    if (this.snapshot.state === 'live') return;
+    if (this.snapshot.state === 'live' || this.paused) return;
     window.clearTimeout(this.retryTimer);
     this.retryTimer = undefined;
     this.source?.close();
@@ -70,6 +77,29 @@ export class LiveStream {
   };
 
   readonly get = (): LiveSnapshot => this.snapshot;
+
+  private readonly seen = (): void => {
+    window.clearTimeout(this.hiddenTimer);
+    if (document.hidden) {
+      this.hiddenTimer = window.setTimeout(() => {
+        this.paused = true;
+        this.drop();
+        this.set({ state: 'reconnecting', since: null });
+      }, HIDDEN_PAUSE_MS);
+    } else if (this.paused) {
+      this.paused = false;
+      this.open();
+    }
+  };
+
+  private drop(): void {
+    window.clearTimeout(this.retryTimer);
+    window.clearTimeout(this.degradedTimer);
+    this.retryTimer = this.degradedTimer = undefined;
+    this.source?.close();
+    this.source = null;
+    this.attempts = 0;
+  }
 
   private open(): void {
     const source = new EventSource('/v1/events');

@@ -93,7 +93,7 @@ function tickOf(seconds: number): string {
 // Nothing measured, no scale: a made-up one would be read as a measurement.
 const msTick = (u: uPlot, value: number): string => {
   if (!u.data[1]?.some((v) => v !== null)) return '';
-  return value === 0 ? '0' : formatLatency(value).replace(/\.0+ /, ' ');
+  return value === 0 ? '0' : formatLatency(value).replace(/(\.\d*?)0+ /, '$1 ').replace('. ', ' ');
 };
 
 function optionsOf(width: number, shape: Shape, failed: () => boolean[], range: () => [number, number]): uPlot.Options {
@@ -101,18 +101,18 @@ function optionsOf(width: number, shape: Shape, failed: () => boolean[], range: 
   const line = cssColor('--line');
   const accent = cssColor('--accent');
   const bad = cssColor('--bad');
-  const axis = { stroke: ink, font: '11px system-ui, sans-serif', grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
+  const axis = { stroke: ink, font: `11px ${getComputedStyle(document.body).fontFamily}`, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
   const axes: uPlot.Axis[] = [
     { ...axis, size: 32, space: 64, values: (_, ticks) => ticks.map(tickOf) },
     { ...axis, scale: 'ms', size: 62, values: (u, ticks) => ticks.map((v) => msTick(u, v)) },
   ];
   if (shape.loss) {
-    axes.push({ ...axis, scale: 'loss', side: 1, size: 46, grid: { show: false }, splits: () => [0, 50, 100], values: (_, ticks) => ticks.map((v) => `${v} %`) });
+    axes.push({ ...axis, scale: 'loss', side: 1, size: 54, grid: { show: false }, splits: () => [0, 50, 100], values: (_, ticks) => ticks.map((v) => `${v} %`) });
   }
   return {
     width,
     height: HEIGHT,
-    padding: [10, shape.loss ? 0 : 14, 0, 0],
+    padding: [10, shape.loss ? 0 : 26, 0, 0],
     cursor: { points: { size: 7 }, drag: { x: true, y: false } },
     legend: { show: true, live: true },
     scales: {

@@ -32,12 +32,12 @@ export function FieldsPanel({ run }: { run: RunFields }) {
   return (
     <>
       <section className="panel" aria-labelledby="metrics">
-        <h2 id="metrics">Measured</h2>
+        <h2 id="metrics">Measurements</h2>
         {metrics.length ? <Groups groups={metrics} /> : <p className="dim">This run has no metrics.</p>}
       </section>
       {attributes.length > 0 && (
         <section className="panel" aria-labelledby="attributes">
-          <h2 id="attributes">Noted</h2>
+          <h2 id="attributes">Attributes</h2>
           <Groups groups={attributes} />
         </section>
       )}

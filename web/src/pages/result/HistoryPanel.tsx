@@ -63,7 +63,7 @@ function RunTable({ history, chosen, onChoose }: { history: History; chosen: str
                 <StateBadge state={run.success ? 'ok' : 'failed'} />
               </td>
               <td role="cell" data-label="Latency" className="num">
-                {formatLatency(run.success ? run.latency_ms : null)}
+                {formatLatency(run.latency_ms)}
               </td>
               <td role="cell" data-label="Loss" className="num">
                 {formatRatio(run.loss_ratio)}

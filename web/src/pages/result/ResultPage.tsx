@@ -53,7 +53,7 @@ function Failure({ run }: { run: RunFields }) {
 function Facts({ run, latest, test }: { run: RunFields; latest: Latest; test: Test | null }) {
   const interval = latest.interval_seconds ?? test?.interval_seconds ?? null;
   const facts: [string, React.ReactNode][] = [
-    ['Latency', run.success ? formatLatency(run.latency_ms) : formatLatency(null)],
+    ['Latency', <span className={run.success ? undefined : 'dim'}>{formatLatency(run.latency_ms)}</span>],
     ...(run.loss_ratio === null ? [] : ([['Loss', <span className={run.loss_ratio > 0 ? 'is-bad' : undefined}>{formatRatio(run.loss_ratio)}</span>]] as [string, React.ReactNode][])),
     ['Duration of the run', formatLatency(run.duration_ms)],
     ['Started', <Time at={run.started_at} />],

@@ -169,6 +169,7 @@ export function TargetsPage({ me }: PageProps) {
   if (!latest.data || !tests.data) return <Loading what="the targets" />;
 
   const add = writer ? actions.add : null;
+  const idle = summary.newest === null && summary.waiting > 0 && agents.data?.items.every((a) => a.status !== 'online');
   const truncated = latest.data.next !== null || tests.data.next !== null;
   return (
     <>
@@ -184,6 +185,12 @@ export function TargetsPage({ me }: PageProps) {
         <p className="note note-warn">
           The collector is not running: no agent can deliver results. Agents keep measuring and deliver later. On the control plane&rsquo;s machine, see{' '}
           <code>probectl status</code>.
+        </p>
+      )}
+      {idle && (
+        <p className="note note-warn">
+          Nothing is producing yet: no agent is online to run these tests. On the control plane&rsquo;s machine, <code>probectl status</code> tells why;{' '}
+          <Link to="/agents">the agents page</Link> enrols another one.
         </p>
       )}
       {rows.length === 0 ? (
