@@ -113,11 +113,11 @@ CREATE OR REPLACE FUNCTION probectl_internal.signing_key_known(given bytea) RETU
   AS $$ SELECT EXISTS (SELECT FROM probectl_internal.signing_key k WHERE k.public_key = given) $$;
 COMMENT ON FUNCTION probectl_internal.signing_key_known(bytea) IS 'whether a public key is one of ours';
 
-CREATE OR REPLACE FUNCTION probectl_internal.checkpoint_text(stream text, size bigint, at timestamptz, head_hash bytea, root bytea) RETURNS text
+CREATE OR REPLACE FUNCTION probectl_internal.checkpoint_text(stream text, size bigint, prev_size bigint, at timestamptz, head_hash bytea, root bytea) RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT concat_ws(E'\n', 'probectl.checkpoint.v1', stream, size, probectl_internal.time_text(at), encode(head_hash, 'hex'), encode(root, 'hex'), '')
+  SELECT concat_ws(E'\n', 'probectl.checkpoint.v1', stream, size, prev_size, probectl_internal.time_text(at), encode(head_hash, 'hex'), encode(root, 'hex'), '')
 $$;
-COMMENT ON FUNCTION probectl_internal.checkpoint_text(text, bigint, timestamptz, bytea, bytea) IS 'the lines a checkpoint signs';
+COMMENT ON FUNCTION probectl_internal.checkpoint_text(text, bigint, bigint, timestamptz, bytea, bytea) IS 'the lines a checkpoint signs; it names the one before it, so that none can be taken out';
 
 -- Checkpoints, proofs, verification: in C over the tables (merkle.c, verify.c).
 CREATE OR REPLACE FUNCTION probectl_internal.audit_fold(provider boolean, from_size bigint, frontier bytea, upto bigint, OUT folded bytea, OUT root bytea, OUT head_hash bytea)
@@ -125,11 +125,12 @@ CREATE OR REPLACE FUNCTION probectl_internal.audit_fold(provider boolean, from_s
 COMMENT ON FUNCTION probectl_internal.audit_fold(boolean, bigint, bytea, bigint) IS 'adds the events after from_size up to upto to a frontier: the new frontier, its root, hash of the last event';
 
 CREATE OR REPLACE FUNCTION probectl.audit_checkpoint() RETURNS bigint
-  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
   head record;
   last record;
   fold record;
+  newest bigint;
   now timestamptz := probectl.clock_now();
   tenant uuid := probectl.current_tenant();
 BEGIN
@@ -138,41 +139,62 @@ BEGIN
   END IF;
   SELECT h.seq, h.pruned_seq, h.pruned_frontier INTO head FROM probectl.audit_head h WHERE h.tenant_id = tenant;
   SELECT c.size, c.frontier INTO last FROM probectl.audit_checkpoint c WHERE c.tenant_id = tenant ORDER BY c.size DESC LIMIT 1;
-  IF head.seq IS NULL OR head.seq = 0 OR head.seq = coalesce(last.size, 0) THEN
+  IF head.seq IS NULL OR head.seq = coalesce(last.size, 0) THEN
     RETURN last.size;
   END IF;
-  PERFORM probectl_internal.signing_key_ensure();
   SELECT * INTO fold FROM probectl_internal.audit_fold(false, coalesce(last.size, head.pruned_seq), coalesce(last.frontier, head.pruned_frontier), head.seq);
-  INSERT INTO probectl.audit_checkpoint (size, at, head_hash, root, frontier, signature, public_key)
-    SELECT head.seq, now, fold.head_hash, fold.root, fold.folded,
-           probectl_internal.sign(convert_to(probectl_internal.checkpoint_text(tenant::text, head.seq, now, fold.head_hash, fold.root), 'UTF8')),
-           probectl.signing_key()
-    ON CONFLICT DO NOTHING;
+  PERFORM probectl_internal.signing_key_ensure();
+  -- Appending waits from here to the commit only, not while events are read. Who was faster has made it; who
+  -- appends for long is not waited for.
+  BEGIN
+    SELECT h.checkpoint_size INTO newest FROM probectl.audit_head h WHERE h.tenant_id = tenant FOR UPDATE;
+  EXCEPTION WHEN lock_not_available THEN
+    RETURN last.size;
+  END;
+  IF newest <> coalesce(last.size, 0) THEN
+    RETURN newest;
+  END IF;
+  INSERT INTO probectl.audit_checkpoint (size, prev_size, at, head_hash, root, frontier, signature, public_key)
+    SELECT head.seq, newest, now, fold.head_hash, fold.root, fold.folded,
+           probectl_internal.sign(convert_to(probectl_internal.checkpoint_text(tenant::text, head.seq, newest, now, fold.head_hash, fold.root), 'UTF8')),
+           probectl.signing_key();
+  UPDATE probectl.audit_head h SET checkpoint_size = head.seq WHERE h.tenant_id = tenant;
   RETURN head.seq;
 END
 $$;
 COMMENT ON FUNCTION probectl.audit_checkpoint() IS 'signs the bound tenant''s chain as it is: number of events';
 
 CREATE OR REPLACE FUNCTION probectl_internal.provider_audit_checkpoint_make() RETURNS bigint
-  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
   head record;
   last record;
   fold record;
+  newest bigint;
   now timestamptz := probectl.clock_now();
 BEGIN
   SELECT h.seq, h.pruned_seq, h.pruned_frontier INTO head FROM probectl_internal.provider_audit_head h;
   SELECT c.size, c.frontier INTO last FROM probectl_internal.provider_audit_checkpoint c ORDER BY c.size DESC LIMIT 1;
-  IF head.seq = 0 OR head.seq = coalesce(last.size, 0) THEN
+  IF head.seq IS NULL OR head.seq = coalesce(last.size, 0) THEN
     RETURN last.size;
   END IF;
-  PERFORM probectl_internal.signing_key_ensure();
   SELECT * INTO fold FROM probectl_internal.audit_fold(true, coalesce(last.size, head.pruned_seq), coalesce(last.frontier, head.pruned_frontier), head.seq);
-  INSERT INTO probectl_internal.provider_audit_checkpoint (size, at, head_hash, root, frontier, signature, public_key)
-    SELECT head.seq, now, fold.head_hash, fold.root, fold.folded,
-           probectl_internal.sign(convert_to(probectl_internal.checkpoint_text('provider', head.seq, now, fold.head_hash, fold.root), 'UTF8')),
-           probectl.signing_key()
-    ON CONFLICT DO NOTHING;
+  PERFORM probectl_internal.signing_key_ensure();
+  -- Appending waits from here to the commit only, not while events are read. Who was faster has made it; who
+  -- appends for long is not waited for.
+  BEGIN
+    SELECT h.checkpoint_size INTO newest FROM probectl_internal.provider_audit_head h FOR UPDATE;
+  EXCEPTION WHEN lock_not_available THEN
+    RETURN last.size;
+  END;
+  IF newest <> coalesce(last.size, 0) THEN
+    RETURN newest;
+  END IF;
+  INSERT INTO probectl_internal.provider_audit_checkpoint (size, prev_size, at, head_hash, root, frontier, signature, public_key)
+    SELECT head.seq, newest, now, fold.head_hash, fold.root, fold.folded,
+           probectl_internal.sign(convert_to(probectl_internal.checkpoint_text('provider', head.seq, newest, now, fold.head_hash, fold.root), 'UTF8')),
+           probectl.signing_key();
+  UPDATE probectl_internal.provider_audit_head h SET checkpoint_size = head.seq;
   RETURN head.seq;
 END
 $$;
@@ -242,7 +264,7 @@ CREATE OR REPLACE FUNCTION probectl.audit_export(after bigint DEFAULT 0, page in
      ORDER BY e.seq LIMIT least(greatest(page, 1), 100000))
     UNION ALL
     SELECT c.size, 2,
-           concat('{"kind":"checkpoint","stream":"', c.tenant_id, '","size":', c.size, ',"at":"', probectl_internal.time_text(c.at), '","head_hash":"',
+           concat('{"kind":"checkpoint","stream":"', c.tenant_id, '","size":', c.size, ',"prev_size":', c.prev_size, ',"at":"', probectl_internal.time_text(c.at), '","head_hash":"',
                   encode(c.head_hash, 'hex'), '","root":"', encode(c.root, 'hex'), '","signature":"', encode(c.signature, 'hex'),
                   '","public_key":"', encode(c.public_key, 'hex'), '"}')
       FROM probectl.audit_checkpoint c

@@ -14,7 +14,11 @@
  */
 #include "audit/chain.h"
 
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "core/clock.h"
 #include "core/crypto.h"
@@ -27,14 +31,17 @@
 #include "port/pg_bswap.h"
 #include "tenant/context.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 typedef struct ChainHead
 {
 	bool loaded; /* the row is locked by this transaction */
-	bool dirty;	 /* ... and behind what is here */
+	bool dirty;  /* ... and behind what is here */
 	int64 seq;
 	uint8 hash[PCTL_SHA256_LEN];
 } ChainHead;
@@ -56,45 +63,73 @@ static Chain chains[2]; /* by PctlAuditStream; a transaction has one tenant */
 
 static bool erasing = false;
 
-static void
-hash_bytes(const void *data, size_t len)
+/* The canonical form is put together here and hashed in one go: a call of the library for each of its
+ * twenty parts costs more than hashing them. What does not fit goes on its own. */
+typedef struct HashBuffer
+{
+	size_t len;
+	uint8 data[2048];
+} HashBuffer;
+
+static inline void
+hash_raw(HashBuffer *buffer, const void *data, size_t len)
+{
+	if (len > sizeof(buffer->data) - buffer->len)
+	{
+		pctl_sha256_add(buffer->data, buffer->len);
+		buffer->len = 0;
+	}
+	if (len > sizeof(buffer->data))
+		pctl_sha256_add(data, len);
+	else
+	{
+		memcpy(buffer->data + buffer->len, data, len);
+		buffer->len += len;
+	}
+}
+
+static inline void
+hash_bytes(HashBuffer *buffer, const void *data, size_t len)
 {
 	uint64 prefix = pg_hton64((uint64) len);
 
-	pctl_sha256_add(&prefix, sizeof(prefix));
-	pctl_sha256_add(data, len);
+	hash_raw(buffer, &prefix, sizeof(prefix));
+	hash_raw(buffer, data, len);
 }
 
-static void
-hash_number(int64 value)
+static inline void
+hash_number(HashBuffer *buffer, int64 value)
 {
 	uint64 wire = pg_hton64((uint64) value);
 
-	hash_bytes(&wire, sizeof(wire));
+	hash_bytes(buffer, &wire, sizeof(wire));
 }
 
-static void
-hash_text(PctlAuditText text)
+static inline void
+hash_text(HashBuffer *buffer, PctlAuditText text)
 {
-	hash_bytes(text.data, text.len);
+	hash_bytes(buffer, text.data, text.len);
 }
 
 void
 pctl_audit_record_hash(const PctlAuditRecord *r, uint8 digest[PCTL_SHA256_LEN])
 {
 	static const char version[] = "probectl.audit.v1";
+	HashBuffer buffer;
 
+	buffer.len = 0;
 	pctl_sha256_begin();
-	hash_bytes(version, sizeof(version) - 1);
-	hash_text(r->stream);
-	hash_number(r->seq);
-	hash_number(r->at);
-	hash_text(r->actor);
-	hash_text(r->action);
-	hash_text(r->target);
-	hash_text(r->outcome);
-	hash_text(r->data);
-	hash_bytes(r->prev_hash, PCTL_SHA256_LEN);
+	hash_bytes(&buffer, version, sizeof(version) - 1);
+	hash_text(&buffer, r->stream);
+	hash_number(&buffer, r->seq);
+	hash_number(&buffer, r->at);
+	hash_text(&buffer, r->actor);
+	hash_text(&buffer, r->action);
+	hash_text(&buffer, r->target);
+	hash_text(&buffer, r->outcome);
+	hash_text(&buffer, r->data);
+	hash_bytes(&buffer, r->prev_hash, PCTL_SHA256_LEN);
+	pctl_sha256_add(buffer.data, buffer.len);
 	pctl_sha256_end(digest);
 }
 
@@ -115,27 +150,27 @@ digest_datum(const uint8 *digest)
 }
 
 /* Statements of both streams; those of the tenant take its id first. */
-static PctlPlan head_make = {
-	"INSERT INTO probectl.audit_head (tenant_id, seq, hash) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING",
-	2,
-	{UUIDOID, BYTEAOID}};
+static PctlPlan head_make = {"INSERT INTO probectl.audit_head (tenant_id, seq, hash) VALUES ($1, "
+                             "0, $2) ON CONFLICT DO NOTHING",
+                             2,
+                             {UUIDOID, BYTEAOID}};
 static PctlPlan head_lock[2] = {
-	{"SELECT seq, hash FROM probectl.audit_head WHERE tenant_id = $1 FOR UPDATE", 1, {UUIDOID}},
-	{"SELECT seq, hash FROM probectl_internal.provider_audit_head FOR UPDATE", 0, {0}}};
+    {"SELECT h.seq, h.hash FROM probectl.audit_head h JOIN probectl.tenant t ON t.tenant_id = "
+     "h.tenant_id"
+     " WHERE h.tenant_id = $1 FOR UPDATE OF h FOR KEY SHARE OF t",
+     1,
+     {UUIDOID}},
+    {"SELECT seq, hash FROM probectl_internal.provider_audit_head FOR UPDATE", 0, {0}}};
 static PctlPlan head_write[2] = {
-	{"UPDATE probectl.audit_head SET seq = $2, hash = $3 WHERE tenant_id = $1", 3, {UUIDOID, INT8OID, BYTEAOID}},
-	{"UPDATE probectl_internal.provider_audit_head SET seq = $1, hash = $2", 2, {INT8OID, BYTEAOID}}};
-static PctlPlan event_write[2] = {
-	{"INSERT INTO probectl.audit_event (tenant_id, seq, at, actor, action, target, outcome, data, prev_hash, hash)"
-	 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, $9, $10)",
-	 10,
-	 {UUIDOID, INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, BYTEAOID}},
-	{"INSERT INTO probectl_internal.provider_audit_event (seq, at, actor, action, target, outcome, data, prev_hash, hash)"
-	 " VALUES ($1, $2, $3, $4, $5, $6, $7::json, $8, $9)",
-	 9,
-	 {INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, BYTEAOID}}};
+    {"UPDATE probectl.audit_head SET seq = $2, hash = $3 WHERE tenant_id = $1",
+     3,
+     {UUIDOID, INT8OID, BYTEAOID}},
+    {"UPDATE probectl_internal.provider_audit_head SET seq = $1, hash = $2",
+     2,
+     {INT8OID, BYTEAOID}}};
 
-/* Locks the head row and reads it; makes it for a tenant that has none. */
+/* Locks the head row and reads it; makes it for a tenant that has none. The tenant's own row is held as its
+ * foreign key would hold it, once instead of with every event. Inside SPI_connect, trusted. */
 static void
 head_load(PctlAuditStream stream, ChainHead *head)
 {
@@ -175,7 +210,7 @@ chain_save(Chain *chain)
 		size_t size = max * sizeof(ChainSave);
 
 		chain->saves = chain->saves == NULL ? MemoryContextAlloc(TopTransactionContext, size)
-											: repalloc(chain->saves, size);
+		                                    : repalloc(chain->saves, size);
 		chain->save_max = max;
 	}
 	chain->saves[chain->save_count++] = (ChainSave){level, chain->head};
@@ -187,58 +222,118 @@ text_datum(PctlAuditText text)
 	return PointerGetDatum(cstring_to_text_with_len(text.data, (int) text.len));
 }
 
+/* The table by its name: its number changes with DROP EXTENSION and CREATE EXTENSION. */
+static Relation
+events_open(PctlAuditStream stream)
+{
+	static const char *const schemas[2] = {"probectl", "probectl_internal"};
+	static const char *const names[2] = {"audit_event", "provider_audit_event"};
+	static const int columns[2] = {10, 9};
+	Oid table = get_relname_relid(names[stream], get_namespace_oid(schemas[stream], false));
+	Relation events;
+
+	if (!OidIsValid(table))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+		                errmsg("there is no table %s.%s", schemas[stream], names[stream])));
+	events = table_open(table, RowExclusiveLock);
+	if (RelationGetNumberOfAttributes(events) != columns[stream])
+		elog(ERROR, "unexpected columns in table %s.%s", schemas[stream], names[stream]);
+	return events;
+}
+
+/*
+ * Straight into table and index. An INSERT would plan nothing new, yet pay for the executor, the foreign key,
+ * row-level security and the checks with every event, ten times what this costs. Each of them is held otherwise: the key by
+ * head_load, the tenant because it is the bound one, outcome and data by event_check.
+ */
 static void
 record_insert(PctlAuditStream stream, const PctlAuditRecord *r, const uint8 *digest)
 {
-	Datum args[10];
+	Relation events = events_open(stream);
+	CatalogIndexState indexes = CatalogOpenIndexes(events);
+	bool nulls[10] = {false};
+	Datum values[10];
 	int n = 0;
 
 	if (stream == PCTL_AUDIT_TENANT)
-		args[n++] = UUIDPGetDatum(pctl_tenant_required());
-	args[n++] = Int64GetDatum(r->seq);
-	args[n++] = TimestampTzGetDatum(r->at);
-	args[n++] = text_datum(r->actor);
-	args[n++] = text_datum(r->action);
-	args[n++] = text_datum(r->target);
-	args[n++] = text_datum(r->outcome);
-	args[n++] = text_datum(r->data);
-	args[n++] = digest_datum(r->prev_hash);
-	args[n++] = digest_datum(digest);
-	pctl_plan_run(&event_write[stream], args, NULL, false, 0);
+		values[n++] = UUIDPGetDatum(pctl_tenant_required());
+	values[n++] = Int64GetDatum(r->seq);
+	values[n++] = TimestampTzGetDatum(r->at);
+	values[n++] = text_datum(r->actor);
+	values[n++] = text_datum(r->action);
+	values[n++] = text_datum(r->target);
+	values[n++] = text_datum(r->outcome);
+	values[n++] = text_datum(r->data);
+	values[n++] = digest_datum(r->prev_hash);
+	values[n++] = digest_datum(digest);
+	CatalogTupleInsertWithInfo(events, heap_form_tuple(RelationGetDescr(events), values, nulls),
+	                           indexes);
+	CatalogCloseIndexes(indexes);
+	table_close(events, NoLock);
+}
+
+/* What the constraints of the table say, which record_insert goes past. */
+static void
+event_check(const PctlAuditEvent *event)
+{
+	PreventCommandIfReadOnly("audit");
+	PreventCommandIfParallelMode("audit");
+	if (strcmp(event->outcome, "ok") != 0 && strcmp(event->outcome, "denied") != 0 &&
+	    strcmp(event->outcome, "failed") != 0)
+		ereport(ERROR,
+		        (errcode(ERRCODE_CHECK_VIOLATION),
+		         errmsg("the outcome of an audit event must be ok, denied or failed, not \"%s\"",
+		                event->outcome)));
+	if (!event->data_is_json)
+		(void) DirectFunctionCall1(json_in, CStringGetDatum(event->data));
+}
+
+static void
+head_need(PctlAuditStream stream, ChainHead *head)
+{
+	PctlTrusted saved;
+
+	if (head->loaded)
+		return;
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	head_load(stream, head);
+	SPI_finish();
+	pctl_trusted_end(&saved);
 }
 
 int64
 pctl_audit_append(PctlAuditStream stream, const PctlAuditEvent *event)
 {
 	Chain *chain = &chains[stream];
-	char tenant[PCTL_UUID_TEXT_LEN + 1];
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "probectl audit event",
+	                                              ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	char tenant[PCTL_UUID_TEXT_LEN + 1] = "provider";
 	uint8 digest[PCTL_SHA256_LEN];
-	PctlTrusted saved;
 	PctlAuditRecord r;
 
 	if (stream == PCTL_AUDIT_TENANT)
 		pctl_uuid_text(pctl_tenant_required(), tenant);
-	pctl_trusted_begin(&saved);
-	SPI_connect();
+	event_check(event);
 	chain_save(chain);
-	if (!chain->head.loaded)
-		head_load(stream, &chain->head);
-	r = (PctlAuditRecord){.stream = text_of(stream == PCTL_AUDIT_TENANT ? tenant : "provider"),
-						  .seq = chain->head.seq + 1,
-						  .at = event->at != 0 ? event->at : pctl_now(),
-						  .actor = text_of(event->actor ? event->actor : pctl_principal_name()),
-						  .action = text_of(event->action),
-						  .target = text_of(event->target),
-						  .outcome = text_of(event->outcome),
-						  .data = text_of(event->data),
-						  .prev_hash = chain->head.hash};
+	head_need(stream, &chain->head);
+	r = (PctlAuditRecord){.stream = text_of(tenant),
+	                      .seq = chain->head.seq + 1,
+	                      .at = event->at != 0 ? event->at : pctl_now(),
+	                      .actor = text_of(event->actor ? event->actor : pctl_principal_name()),
+	                      .action = text_of(event->action),
+	                      .target = text_of(event->target),
+	                      .outcome = text_of(event->outcome),
+	                      .data = text_of(event->data),
+	                      .prev_hash = chain->head.hash};
 	pctl_audit_record_hash(&r, digest);
 	record_insert(stream, &r, digest);
 	chain->head.seq = r.seq;
 	memcpy(chain->head.hash, digest, sizeof(digest));
 	chain->head.dirty = true;
-	SPI_finish();
-	pctl_trusted_end(&saved);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
 	return r.seq;
 }
 
@@ -246,8 +341,8 @@ bool
 pctl_audit_head(PctlAuditStream stream, int64 *seq, uint8 hash[PCTL_SHA256_LEN])
 {
 	static PctlPlan head_read[2] = {
-		{"SELECT seq, hash FROM probectl.audit_head WHERE tenant_id = $1", 1, {UUIDOID}},
-		{"SELECT seq, hash FROM probectl_internal.provider_audit_head", 0, {0}}};
+	    {"SELECT seq, hash FROM probectl.audit_head WHERE tenant_id = $1", 1, {UUIDOID}},
+	    {"SELECT seq, hash FROM probectl_internal.provider_audit_head", 0, {0}}};
 	ChainHead *head = &chains[stream].head;
 	Datum args[1] = {0};
 	PctlTrusted saved;
@@ -266,8 +361,13 @@ pctl_audit_head(PctlAuditStream stream, int64 *seq, uint8 hash[PCTL_SHA256_LEN])
 	found = pctl_plan_run(&head_read[stream], args, NULL, true, 1) == 1;
 	if (found)
 	{
+		bytea *stored = DatumGetByteaPP(pctl_spi_value(0, 2, NULL));
+
 		*seq = DatumGetInt64(pctl_spi_value(0, 1, NULL));
-		memcpy(hash, VARDATA_ANY(DatumGetByteaPP(pctl_spi_value(0, 2, NULL))), PCTL_SHA256_LEN);
+		/* A damaged one is for verification to name: it equals no digest. */
+		memset(hash, 0, PCTL_SHA256_LEN);
+		if (VARSIZE_ANY_EXHDR(stored) == PCTL_SHA256_LEN)
+			memcpy(hash, VARDATA_ANY(stored), PCTL_SHA256_LEN);
 	}
 	SPI_finish();
 	pctl_trusted_end(&saved);
@@ -352,7 +452,7 @@ chain_subxact(SubXactEvent event, SubTransactionId id, SubTransactionId parent, 
 		if (event == SUBXACT_EVENT_ABORT_SUB)
 			chain->head = top->head;
 		if (event == SUBXACT_EVENT_COMMIT_SUB && level > 2 &&
-			!(chain->save_count > 1 && top[-1].level == level - 1))
+		    !(chain->save_count > 1 && top[-1].level == level - 1))
 			top->level = level - 1;
 		else
 			chain->save_count--;
@@ -370,9 +470,10 @@ static Datum
 append_sql(PctlAuditStream stream, FunctionCallInfo fcinfo)
 {
 	PctlAuditEvent event = {.action = text_to_cstring(PG_GETARG_TEXT_PP(0)),
-							.target = text_to_cstring(PG_GETARG_TEXT_PP(1)),
-							.outcome = text_to_cstring(PG_GETARG_TEXT_PP(2)),
-							.data = text_to_cstring(PG_GETARG_TEXT_PP(3))};
+	                        .target = text_to_cstring(PG_GETARG_TEXT_PP(1)),
+	                        .outcome = text_to_cstring(PG_GETARG_TEXT_PP(2)),
+	                        .data = text_to_cstring(PG_GETARG_TEXT_PP(3)),
+	                        .data_is_json = true};
 
 	PG_RETURN_INT64(pctl_audit_append(stream, &event));
 }
@@ -402,18 +503,18 @@ pctl_audit_hash(PG_FUNCTION_ARGS)
 	bytea *prev = PG_GETARG_BYTEA_PP(8);
 	uint8 digest[PCTL_SHA256_LEN];
 	PctlAuditRecord r = {.stream = text_of(text_to_cstring(PG_GETARG_TEXT_PP(0))),
-						 .seq = PG_GETARG_INT64(1),
-						 .at = PG_GETARG_TIMESTAMPTZ(2),
-						 .actor = text_of(text_to_cstring(PG_GETARG_TEXT_PP(3))),
-						 .action = text_of(text_to_cstring(PG_GETARG_TEXT_PP(4))),
-						 .target = text_of(text_to_cstring(PG_GETARG_TEXT_PP(5))),
-						 .outcome = text_of(text_to_cstring(PG_GETARG_TEXT_PP(6))),
-						 .data = text_of(text_to_cstring(PG_GETARG_TEXT_PP(7))),
-						 .prev_hash = (const uint8 *) VARDATA_ANY(prev)};
+	                     .seq = PG_GETARG_INT64(1),
+	                     .at = PG_GETARG_TIMESTAMPTZ(2),
+	                     .actor = text_of(text_to_cstring(PG_GETARG_TEXT_PP(3))),
+	                     .action = text_of(text_to_cstring(PG_GETARG_TEXT_PP(4))),
+	                     .target = text_of(text_to_cstring(PG_GETARG_TEXT_PP(5))),
+	                     .outcome = text_of(text_to_cstring(PG_GETARG_TEXT_PP(6))),
+	                     .data = text_of(text_to_cstring(PG_GETARG_TEXT_PP(7))),
+	                     .prev_hash = (const uint8 *) VARDATA_ANY(prev)};
 
 	if (VARSIZE_ANY_EXHDR(prev) != PCTL_SHA256_LEN)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("prev_hash must be %d bytes", PCTL_SHA256_LEN)));
+		                errmsg("prev_hash must be %d bytes", PCTL_SHA256_LEN)));
 	pctl_audit_record_hash(&r, digest);
 	PG_RETURN_DATUM(digest_datum(digest));
 }

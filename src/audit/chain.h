@@ -16,12 +16,13 @@
 
 typedef struct PctlAuditEvent
 {
-	const char *actor; /* NULL: the principal of the transaction */
+	const char *actor;  /* NULL: the principal of the transaction */
 	const char *action; /* <thing>.<verb> */
 	const char *target;
 	const char *outcome; /* ok, denied, failed */
-	const char *data;	 /* JSON text */
-	TimestampTz at;		 /* 0: now */
+	const char *data;    /* JSON text */
+	bool data_is_json;   /* it was read as JSON already */
+	TimestampTz at;      /* 0: now */
 } PctlAuditEvent;
 
 typedef enum PctlAuditStream

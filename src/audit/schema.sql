@@ -21,13 +21,15 @@ CREATE TABLE probectl.audit_head (
   hash bytea NOT NULL,
   pruned_seq bigint NOT NULL DEFAULT 0,
   pruned_hash bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex'),
-  pruned_frontier bytea NOT NULL DEFAULT ''
-);
-COMMENT ON TABLE probectl.audit_head IS 'newest sequence number and hash of a tenant''s chain, and where retention has cut it: hash of the last event that is gone and the frontier of the Merkle tree up to it';
+  pruned_frontier bytea NOT NULL DEFAULT '',
+  checkpoint_size bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 20);
+COMMENT ON TABLE probectl.audit_head IS 'newest sequence number and hash of a tenant''s chain, its newest checkpoint, and where retention has cut it: hash of the last event that is gone and the frontier of the Merkle tree up to it';
 
 CREATE TABLE probectl.audit_checkpoint (
   tenant_id uuid NOT NULL DEFAULT probectl.current_tenant() REFERENCES probectl.tenant ON DELETE CASCADE,
   size bigint NOT NULL CHECK (size > 0),
+  prev_size bigint NOT NULL CHECK (prev_size >= 0 AND prev_size < size),
   at timestamptz NOT NULL,
   head_hash bytea NOT NULL,
   root bytea NOT NULL,
@@ -57,13 +59,15 @@ CREATE TABLE probectl_internal.provider_audit_head (
   hash bytea NOT NULL,
   pruned_seq bigint NOT NULL DEFAULT 0,
   pruned_hash bytea NOT NULL DEFAULT decode(repeat('00', 32), 'hex'),
-  pruned_frontier bytea NOT NULL DEFAULT ''
-);
-COMMENT ON TABLE probectl_internal.provider_audit_head IS 'newest sequence number and hash of the provider''s chain';
+  pruned_frontier bytea NOT NULL DEFAULT '',
+  checkpoint_size bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 20);
+COMMENT ON TABLE probectl_internal.provider_audit_head IS 'newest sequence number, hash and checkpoint of the provider''s chain';
 INSERT INTO probectl_internal.provider_audit_head (seq, hash) VALUES (0, decode(repeat('00', 32), 'hex'));
 
 CREATE TABLE probectl_internal.provider_audit_checkpoint (
   size bigint PRIMARY KEY CHECK (size > 0),
+  prev_size bigint NOT NULL CHECK (prev_size >= 0 AND prev_size < size),
   at timestamptz NOT NULL,
   head_hash bytea NOT NULL,
   root bytea NOT NULL,

@@ -45,35 +45,49 @@ enum
 };
 
 static const char *const events_sql[2] = {
-	"SELECT seq, at, actor, action, target, outcome, data, prev_hash, hash FROM probectl.audit_event"
-	" WHERE tenant_id OPERATOR(pg_catalog.=) $3 AND seq OPERATOR(pg_catalog.>) $1 AND seq OPERATOR(pg_catalog.<=) $2 ORDER BY seq",
-	"SELECT seq, at, actor, action, target, outcome, data, prev_hash, hash FROM probectl_internal.provider_audit_event"
-	" WHERE seq OPERATOR(pg_catalog.>) $1 AND seq OPERATOR(pg_catalog.<=) $2 ORDER BY seq"};
+    "SELECT seq, at, actor, action, target, outcome, data, prev_hash, hash FROM "
+    "probectl.audit_event"
+    " WHERE tenant_id OPERATOR(pg_catalog.=) $3 AND seq OPERATOR(pg_catalog.>) $1 AND seq "
+    "OPERATOR(pg_catalog.<=) $2 ORDER BY seq",
+    "SELECT seq, at, actor, action, target, outcome, data, prev_hash, hash FROM "
+    "probectl_internal.provider_audit_event"
+    " WHERE seq OPERATOR(pg_catalog.>) $1 AND seq OPERATOR(pg_catalog.<=) $2 ORDER BY seq"};
 
+/* Columns: size, prev_size, head_hash, root, frontier, whether key and signature hold. */
 static const char *const checkpoints_sql[2] = {
-	"SELECT c.size, c.head_hash, probectl_internal.signing_key_known(c.public_key) AND probectl.signature_verify(c.public_key,"
-	"  convert_to(probectl_internal.checkpoint_text($1::text, c.size, c.at, c.head_hash, c.root), 'UTF8'), c.signature)"
-	"  FROM probectl.audit_checkpoint c WHERE c.tenant_id OPERATOR(pg_catalog.=) $1 ORDER BY c.size",
-	"SELECT c.size, c.head_hash, probectl_internal.signing_key_known(c.public_key) AND probectl.signature_verify(c.public_key,"
-	"  convert_to(probectl_internal.checkpoint_text('provider', c.size, c.at, c.head_hash, c.root), 'UTF8'), c.signature)"
-	"  FROM probectl_internal.provider_audit_checkpoint c ORDER BY c.size"};
+    "SELECT c.size, c.prev_size, c.head_hash, c.root, c.frontier, "
+    "probectl_internal.signing_key_known(c.public_key) AND probectl.signature_verify(c.public_key,"
+    "  convert_to(probectl_internal.checkpoint_text($1::text, c.size, c.prev_size, c.at, "
+    "c.head_hash, c.root), 'UTF8'), c.signature)"
+    "  FROM probectl.audit_checkpoint c WHERE c.tenant_id OPERATOR(pg_catalog.=) $1 ORDER BY "
+    "c.size",
+    "SELECT c.size, c.prev_size, c.head_hash, c.root, c.frontier, "
+    "probectl_internal.signing_key_known(c.public_key) AND probectl.signature_verify(c.public_key,"
+    "  convert_to(probectl_internal.checkpoint_text('provider', c.size, c.prev_size, c.at, "
+    "c.head_hash, c.root), 'UTF8'), c.signature)"
+    "  FROM probectl_internal.provider_audit_checkpoint c ORDER BY c.size"};
 
 static const char *const pruned_sql[2] = {
-	"SELECT pruned_seq, pruned_hash, pruned_frontier FROM probectl.audit_head WHERE tenant_id OPERATOR(pg_catalog.=) $1",
-	"SELECT pruned_seq, pruned_hash, pruned_frontier FROM probectl_internal.provider_audit_head"};
+    "SELECT pruned_seq, pruned_hash, pruned_frontier, checkpoint_size FROM probectl.audit_head "
+    "WHERE tenant_id OPERATOR(pg_catalog.=) $1",
+    "SELECT pruned_seq, pruned_hash, pruned_frontier, checkpoint_size FROM "
+    "probectl_internal.provider_audit_head"};
 
 typedef struct Pruned
 {
-	int64 seq;
+	bool found; /* the chain has a head row */
+	bool sound; /* ... of which hash and frontier fit the size */
+	int64 seq, checkpoint_size;
 	uint8 hash[PCTL_SHA256_LEN];
 	MerkleFrontier frontier;
 } Pruned;
 
 typedef struct CheckpointRow
 {
-	int64 size;
+	int64 size, prev_size;
 	uint8 head_hash[PCTL_SHA256_LEN];
-	bool good;
+	MerkleFrontier frontier;
+	bool good; /* key, signature, and the frontier has the root that was signed */
 } CheckpointRow;
 
 /* Called for each event in order; false ends the walk. */
@@ -99,6 +113,10 @@ row_visit(HeapTuple tuple, TupleDesc desc, PctlAuditText stream, EventVisit visi
 	bool sound;
 
 	heap_deform_tuple(tuple, desc, values, nulls);
+	for (int i = 0; i < COL_COUNT; i++)
+		if (nulls[i])
+			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+			                errmsg("an event of the audit chain has a column that is null")));
 	record.stream = stream;
 	record.seq = DatumGetInt64(values[COL_SEQ]);
 	record.at = DatumGetTimestampTz(values[COL_AT]);
@@ -122,7 +140,7 @@ events_walk(PctlAuditStream stream, int64 after, int64 upto, EventVisit visit, v
 	char tenant[PCTL_UUID_TEXT_LEN + 1] = "provider";
 	Datum args[3] = {Int64GetDatum(after), Int64GetDatum(upto), 0};
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "probectl audit rows",
-												ALLOCSET_DEFAULT_SIZES);
+	                                            ALLOCSET_DEFAULT_SIZES);
 	PctlAuditText name;
 	SPIPlanPtr plan;
 	Portal portal;
@@ -171,7 +189,7 @@ stream_query(PctlAuditStream stream, const char *const sql[2])
 		args[0] = UUIDPGetDatum(pctl_tenant_required());
 	pctl_trusted_begin(&saved);
 	if (SPI_execute_with_args(sql[stream], stream == PCTL_AUDIT_TENANT ? 1 : 0, types, args, NULL,
-							  true, 0) != SPI_OK_SELECT)
+	                          true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the audit chain");
 	pctl_trusted_end(&saved);
 	return SPI_processed;
@@ -183,14 +201,18 @@ pruned_read(PctlAuditStream stream, Pruned *pruned)
 	bytea *hash;
 
 	memset(pruned, 0, sizeof(*pruned));
+	pruned->sound = true;
 	if (stream_query(stream, pruned_sql) == 0)
 		return;
+	pruned->found = true;
 	pruned->seq = DatumGetInt64(pctl_spi_value(0, 1, NULL));
+	pruned->checkpoint_size = DatumGetInt64(pctl_spi_value(0, 4, NULL));
 	hash = DatumGetByteaPP(pctl_spi_value(0, 2, NULL));
-	if (VARSIZE_ANY_EXHDR(hash) != PCTL_SHA256_LEN ||
-		!merkle_load(&pruned->frontier, (uint64) pruned->seq, DatumGetByteaPP(pctl_spi_value(0, 3, NULL))))
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the head of the audit chain is damaged")));
-	memcpy(pruned->hash, VARDATA_ANY(hash), PCTL_SHA256_LEN);
+	pruned->sound = pruned->seq >= 0 && VARSIZE_ANY_EXHDR(hash) == PCTL_SHA256_LEN &&
+	                merkle_load(&pruned->frontier, (uint64) pruned->seq,
+	                            DatumGetByteaPP(pctl_spi_value(0, 3, NULL)));
+	if (pruned->sound)
+		memcpy(pruned->hash, VARDATA_ANY(hash), PCTL_SHA256_LEN);
 }
 
 typedef struct Verification
@@ -216,6 +238,8 @@ verify_event(void *arg, const PctlAuditRecord *record, const uint8 *hash, bool s
 	Verification *v = arg;
 	uint8 digest[PCTL_SHA256_LEN];
 
+	if (record->seq < v->expected)
+		return verify_bad(v, record->seq, "an event is there that was pruned or never was");
 	if (record->seq != v->expected)
 		return verify_bad(v, v->expected, "an event is missing");
 	if (!sound)
@@ -229,7 +253,7 @@ verify_event(void *arg, const PctlAuditRecord *record, const uint8 *hash, bool s
 	v->expected++;
 	v->events++;
 	if (v->next_checkpoint < v->checkpoint_count &&
-		v->checkpoints[v->next_checkpoint].size == record->seq)
+	    v->checkpoints[v->next_checkpoint].size == record->seq)
 	{
 		CheckpointRow *checkpoint = &v->checkpoints[v->next_checkpoint++];
 
@@ -246,48 +270,88 @@ checkpoints_read(PctlAuditStream stream, Verification *v)
 	v->checkpoints = palloc(Max(v->checkpoint_count, 1) * sizeof(CheckpointRow));
 	for (uint64 i = 0; i < v->checkpoint_count; i++)
 	{
-		bytea *hash = DatumGetByteaPP(pctl_spi_value(i, 2, NULL));
+		CheckpointRow *c = &v->checkpoints[i];
+		bytea *hash = DatumGetByteaPP(pctl_spi_value(i, 3, NULL));
+		bytea *signed_root = DatumGetByteaPP(pctl_spi_value(i, 4, NULL));
+		MerkleNode root;
 
-		v->checkpoints[i].size = DatumGetInt64(pctl_spi_value(i, 1, NULL));
-		v->checkpoints[i].good = DatumGetBool(pctl_spi_value(i, 3, NULL)) &&
-								 VARSIZE_ANY_EXHDR(hash) == PCTL_SHA256_LEN;
-		if (v->checkpoints[i].good)
-			memcpy(v->checkpoints[i].head_hash, VARDATA_ANY(hash), PCTL_SHA256_LEN);
+		c->size = DatumGetInt64(pctl_spi_value(i, 1, NULL));
+		c->prev_size = DatumGetInt64(pctl_spi_value(i, 2, NULL));
+		c->good = DatumGetBool(pctl_spi_value(i, 6, NULL)) &&
+		          VARSIZE_ANY_EXHDR(hash) == PCTL_SHA256_LEN &&
+		          VARSIZE_ANY_EXHDR(signed_root) == PCTL_SHA256_LEN &&
+		          merkle_load(&c->frontier, (uint64) c->size,
+		                      DatumGetByteaPP(pctl_spi_value(i, 5, NULL)));
+		if (!c->good)
+			continue;
+		memcpy(c->head_hash, VARDATA_ANY(hash), PCTL_SHA256_LEN);
+		/* The frontier is not signed; no other one of that size has the root that is. */
+		merkle_root(&c->frontier, &root);
+		c->good = memcmp(root.hash, VARDATA_ANY(signed_root), PCTL_SHA256_LEN) == 0;
 	}
 }
 
-/* A cut is believed only when a signed checkpoint of that size has the hash the head row names. */
-static void
-verify_start(const Pruned *pruned, Verification *v)
+/* Checkpoints name the one before them, the head names the newest: none can be taken out. The first that is left
+ * names none, or is the one at which retention has cut. */
+static bool
+verify_checkpoints(const Pruned *pruned, Verification *v)
 {
-	bool proved = pruned->seq == 0;
+	int64 before = 0;
 
-	for (uint64 i = 0; i < v->checkpoint_count && v->reason == NULL; i++)
+	for (uint64 i = 0; i < v->checkpoint_count; i++)
 	{
-		CheckpointRow *c = &v->checkpoints[i];
+		const CheckpointRow *c = &v->checkpoints[i];
 
 		if (!c->good)
-			(void) verify_bad(v, c->size, "a checkpoint was changed, or its key is not one of ours");
-		if (c->size == pruned->seq && memcmp(c->head_hash, pruned->hash, PCTL_SHA256_LEN) == 0)
-			proved = true;
-		if (c->size <= pruned->seq)
-			v->next_checkpoint = i + 1;
+			return verify_bad(v, c->size,
+			                  "a checkpoint was changed, or its key is not one of ours");
+		if (i == 0 && pruned->seq > 0 ? c->size != pruned->seq : c->prev_size != before)
+			return verify_bad(v, i == 0 && pruned->seq > 0 ? pruned->seq : c->prev_size,
+			                  "a checkpoint is missing");
+		before = c->size;
 	}
-	if (v->reason == NULL && !proved)
-		(void) verify_bad(v, pruned->seq, "events are missing before the first, and no checkpoint tells why");
+	if (before != pruned->checkpoint_size)
+		return verify_bad(v, Max(before, pruned->checkpoint_size),
+		                  "the newest checkpoint is missing");
+	return true;
+}
+
+/* A cut is believed only when a signed checkpoint of that size has the hash and the frontier the head row names. */
+static bool
+verify_start(const Pruned *pruned, Verification *v)
+{
+	static const uint8 genesis[PCTL_SHA256_LEN];
+	const CheckpointRow *cut = v->checkpoints;
+
 	v->expected = pruned->seq + 1;
 	memcpy(v->prev, pruned->hash, PCTL_SHA256_LEN);
+	if (!pruned->sound)
+		return verify_bad(v, Max(pruned->seq, 0), "the head of the chain was changed");
+	if (!verify_checkpoints(pruned, v))
+		return false;
+	if (pruned->seq == 0)
+		return memcmp(pruned->hash, genesis, PCTL_SHA256_LEN) == 0 ||
+		       verify_bad(v, 0, "the head of the chain was changed");
+	if (v->checkpoint_count == 0 || memcmp(cut->head_hash, pruned->hash, PCTL_SHA256_LEN) != 0 ||
+	    memcmp(cut->frontier.nodes, pruned->frontier.nodes,
+	           pruned->frontier.count * sizeof(MerkleNode)) != 0)
+		return verify_bad(v, pruned->seq,
+		                  "events are missing before the first, and no checkpoint tells why");
+	v->next_checkpoint = 1;
+	return true;
 }
 
 static void
-verify_end(PctlAuditStream stream, Verification *v)
+verify_end(PctlAuditStream stream, const Pruned *pruned, Verification *v)
 {
-	uint8 head[PCTL_SHA256_LEN];
+	uint8 head[PCTL_SHA256_LEN] = {0};
 	int64 seq = 0;
-	bool any = pctl_audit_head(stream, &seq, head);
 
-	if (v->next_checkpoint < v->checkpoint_count || seq != v->expected - 1 ||
-		(any && memcmp(head, v->prev, PCTL_SHA256_LEN) != 0))
+	/* A head that was not written yet is this transaction's own. */
+	if (!pctl_audit_head(stream, &seq, head) && !pruned->found)
+		(void) verify_bad(v, v->expected, "the chain has no head");
+	else if (v->next_checkpoint < v->checkpoint_count || seq != v->expected - 1 ||
+	         memcmp(head, v->prev, PCTL_SHA256_LEN) != 0)
 		(void) verify_bad(v, v->expected, "the newest events are missing");
 }
 
@@ -306,17 +370,16 @@ verify_stream(FunctionCallInfo fcinfo, PctlAuditStream stream)
 	SPI_connect();
 	pruned_read(stream, &pruned);
 	checkpoints_read(stream, &v);
-	verify_start(&pruned, &v);
-	if (v.reason == NULL)
+	if (verify_start(&pruned, &v))
 	{
 		if (stream == PCTL_AUDIT_PROVIDER)
 			pctl_trusted_begin(&saved);
-		events_walk(stream, pruned.seq, PG_INT64_MAX, verify_event, &v);
+		events_walk(stream, PG_INT64_MIN, PG_INT64_MAX, verify_event, &v);
 		if (stream == PCTL_AUDIT_PROVIDER)
 			pctl_trusted_end(&saved);
 	}
 	if (v.reason == NULL)
-		verify_end(stream, &v);
+		verify_end(stream, &pruned, &v);
 	SPI_finish();
 	values[0] = BoolGetDatum(v.reason == NULL);
 	values[1] = Int64GetDatum(v.events);
@@ -347,7 +410,7 @@ typedef struct Fold
 {
 	MerkleFrontier *frontier;
 	uint8 head[PCTL_SHA256_LEN];
-	uint64 leaf;		/* hash of this seq is wanted ... */
+	uint64 leaf; /* hash of this seq is wanted ... */
 	uint8 leaf_hash[PCTL_SHA256_LEN];
 } Fold;
 
@@ -357,8 +420,9 @@ fold_event(void *arg, const PctlAuditRecord *record, const uint8 *hash, bool sou
 	Fold *fold = arg;
 
 	if ((uint64) record->seq != fold->frontier->size + 1 || !sound)
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the audit chain is broken at event " INT64_FORMAT, record->seq),
-						errhint("Run SELECT * FROM probectl.audit_verify().")));
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+		                errmsg("the audit chain is broken at event " INT64_FORMAT, record->seq),
+		                errhint("Run SELECT * FROM probectl.audit_verify().")));
 	merkle_add(fold->frontier, hash);
 	memcpy(fold->head, hash, PCTL_SHA256_LEN);
 	return true;
@@ -391,7 +455,8 @@ pctl_audit_fold(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (!merkle_load(&frontier, (uint64) PG_GETARG_INT64(1), PG_GETARG_BYTEA_PP(2)))
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a checkpoint of the audit chain is damaged")));
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+		                errmsg("a checkpoint of the audit chain is damaged")));
 	SPI_connect();
 	events_walk(stream, PG_GETARG_INT64(1), PG_GETARG_INT64(3), fold_event, &fold);
 	SPI_finish();
@@ -424,9 +489,11 @@ leaf_keep(void *arg, const PctlAuditRecord *record, const uint8 *hash, bool soun
 {
 	LeafArray *leaves = arg;
 
-	if (!sound || leaves->count == leaves->max || (uint64) record->seq != leaves->first + leaves->count + 1)
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the audit chain is broken at event " INT64_FORMAT, record->seq),
-						errhint("Run SELECT * FROM probectl.audit_verify().")));
+	if (!sound || leaves->count == leaves->max ||
+	    (uint64) record->seq != leaves->first + leaves->count + 1)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+		                errmsg("the audit chain is broken at event " INT64_FORMAT, record->seq),
+		                errhint("Run SELECT * FROM probectl.audit_verify().")));
 	memcpy(leaves->hashes[leaves->count++].hash, hash, PCTL_SHA256_LEN);
 	return true;
 }
@@ -441,22 +508,27 @@ tree_open(FunctionCallInfo fcinfo, int size_arg, MerkleTree *tree, LeafArray *le
 
 	(void) pctl_audit_head(PCTL_AUDIT_TENANT, &seq, head);
 	pruned_read(PCTL_AUDIT_TENANT, &pruned);
+	if (!pruned.sound)
+		ereport(ERROR,
+		        (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the head of the audit chain is damaged"),
+		         errhint("Run SELECT * FROM probectl.audit_verify().")));
 	memset(tree, 0, sizeof(*tree));
 	tree->size = PG_ARGISNULL(size_arg) ? (uint64) seq : (uint64) PG_GETARG_INT64(size_arg);
 	if (tree->size == 0 || tree->size > (uint64) seq || tree->size < (uint64) pruned.seq)
-		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("the chain has no state of that size"),
-						errdetail("field: size")));
+		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND),
+		                errmsg("the chain has no state of that size"), errdetail("field: size")));
 	tree->pruned = pruned.frontier;
 	tree->leaves = leaves_give;
 	tree->arg = leaves;
 	leaves->first = (uint64) pruned.seq;
 	leaves->count = 0;
 	leaves->max = tree->size - leaves->first;
-	leaves->hashes = MemoryContextAllocHuge(CurrentMemoryContext, Max(leaves->max, 1) * sizeof(MerkleNode));
+	leaves->hashes = MemoryContextAllocHuge(CurrentMemoryContext,
+	                                        Max(leaves->max, 1) * sizeof(MerkleNode));
 	events_walk(PCTL_AUDIT_TENANT, pruned.seq, (int64) tree->size, leaf_keep, leaves);
 	if (leaves->count != leaves->max)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the audit chain lacks events"),
-						errhint("Run SELECT * FROM probectl.audit_verify().")));
+		                errhint("Run SELECT * FROM probectl.audit_verify().")));
 }
 
 static Datum
@@ -466,7 +538,7 @@ proof_datum(const MerkleNode *proof, int count)
 
 	if (count < 0)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND),
-						errmsg("retention has taken a node this proof needs")));
+		                errmsg("retention has taken a node this proof needs")));
 	for (int i = 0; i < count; i++)
 		nodes[i] = bytea_datum(proof[i].hash, PCTL_SHA256_LEN);
 	return PointerGetDatum(construct_array(nodes, count, BYTEAOID, -1, false, TYPALIGN_INT));
@@ -496,8 +568,9 @@ pctl_audit_inclusion(PG_FUNCTION_ARGS)
 	SPI_connect();
 	tree_open(fcinfo, 1, &tree, &leaves);
 	if (seq <= (int64) leaves.first || seq > (int64) tree.size)
-		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("there is no such event in a chain of that size"),
-						errdetail("field: seq")));
+		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND),
+		                errmsg("there is no such event in a chain of that size"),
+		                errdetail("field: seq")));
 	leaf = leaves.hashes[seq - 1 - (int64) leaves.first];
 	count = merkle_inclusion(&tree, (uint64) seq - 1, proof);
 	SPI_finish();
@@ -528,8 +601,9 @@ pctl_audit_consistency(PG_FUNCTION_ARGS)
 	SPI_connect();
 	tree_open(fcinfo, 1, &tree, &leaves);
 	if (PG_GETARG_INT64(0) < 1 || PG_GETARG_INT64(0) > (int64) tree.size)
-		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("the first size must be from 1 to the second"),
-						errdetail("field: first")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_PCTL_NOT_FOUND),
+		         errmsg("the first size must be from 1 to the second"), errdetail("field: first")));
 	count = merkle_consistency(&tree, (uint64) PG_GETARG_INT64(0), proof);
 	SPI_finish();
 	values[0] = Int64GetDatum((int64) tree.size);
