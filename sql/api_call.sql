@@ -14,7 +14,7 @@ CALL regress.enrol(:'a', 'agent-1', NULL, NULL) \gset
 CALL regress.enrol(:'b', 'agent-b', NULL, NULL) \gset b_
 -- Answers without what differs from run to run.
 CREATE FUNCTION regress.shown(body text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-  SELECT regexp_replace(regexp_replace(body, '[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}', '<uuid>', 'g'), '("hash" : |"token" : )"[^"]+"', '\1"<...>"', 'g')
+  SELECT regexp_replace(regexp_replace(body, '[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}', '<uuid>', 'g'), '("hash" : |"token" : )"[^"]+"|("permissions" : )\[[^]]+\]', '\1\2"<...>"', 'g')
 $$;
 -- One call in a transaction of the token's; a refusal as SQLSTATE, message and detail.
 CREATE PROCEDURE regress.api(token text, method text, path text, params jsonb DEFAULT '{}', query jsonb DEFAULT '{}', request jsonb DEFAULT NULL,

@@ -31,6 +31,7 @@ SELECT FROM probectl.enter_agent(:'a', :'second_agent', :'second_serial');
 SELECT * FROM probectl.ingest('network', regress.batch(1, 3, VARIADIC regress.results(2)));
 -- Two batches in one transaction.
 SELECT * FROM probectl.ingest('network', regress.batch(1, 5, VARIADIC regress.results(2)));
+-- What an agent sends it cannot read.
 SELECT count(*) FROM probectl.result WHERE agent_id = :'second_agent';
 ROLLBACK;
 SELECT committed_seq FROM probectl.stream_position WHERE agent_id = :'second_agent';

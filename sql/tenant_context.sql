@@ -213,7 +213,7 @@ SELECT FROM probectl.enter_session(:'a_token');
 SELECT FROM probectl.enter_tenant(:'a');
 BEGIN;
 SELECT FROM probectl.enter_agent(:'a', :'a_agent', :'a_serial');
-SELECT current_user, probectl.current_principal() = 'agent:' || :'a_agent' AS agent, count(*) FROM probectl.result;
+SELECT current_user, probectl.current_principal() = 'agent:' || :'a_agent' AS agent, (SELECT count(DISTINCT tenant_id) FROM probectl.tenant) AS tenants;
 ROLLBACK;
 BEGIN;
 SELECT FROM probectl.enter_agent(:'b', :'a_agent', :'a_serial');
