@@ -72,7 +72,7 @@ END
 $$;
 CALL regress.permissions(:'viewer_token');
 CALL regress.permissions(:'editor_token');
-SELECT seq - (SELECT min(seq) FROM probectl.audit_event WHERE tenant_id = :'a' AND outcome = 'denied') AS nth, actor = 'token:' || :'viewer_user_id' AS viewer, action, target, data
+SELECT row_number() OVER (ORDER BY seq) AS nth, actor = 'token:' || :'viewer_user_id' AS viewer, action, target, data
   FROM probectl.audit_event WHERE tenant_id = :'a' AND outcome = 'denied' ORDER BY seq;
 SELECT count(*) FROM probectl.audit_event WHERE tenant_id = :'b' AND outcome = 'denied';
 -- Nobody.
