@@ -128,6 +128,26 @@ for process in $(cut -f1 <<<"$known" | sort -u); do
 		grep -qP "^$process\t\Q$key\E\t" <<<"$known" || finding "$CONFIGURE:0: probectl-$process has no setting $key"
 	done < <(section "$process" | grep -oE '^\| `[a-z][a-z0-9_.]*`' | sed -E 's/^\| `(.*)`/\1/')
 done
+# Routes: the table of the API page holds what the route table holds.
+mapfile -t routes < <(perl -ne "print \"\$1 \$2\\n\" while /\\('(GET|POST|PUT|PATCH|DELETE)', '(\\/v1\\/[^']*)'/g" src/api/route.sql src/*/route.sql 2>/dev/null | sort -u)
+for route in "${routes[@]}"; do
+	grep -qF "\`$route\`" docs/60-api.md || finding "src/api/route.sql:0: $route is not in docs/60-api.md"
+done
+if [ ${#routes[@]} -gt 0 ]; then
+	while IFS=: read -r line route; do
+		# The gateway's own, which need no database.
+		[ "$route" = "GET /v1/events" ] || printf '%s\n' "${routes[@]}" | grep -qxF "$route" ||
+			finding "docs/60-api.md:$line: there is no route $route"
+	done < <(grep -noE '`(GET|POST|PUT|PATCH|DELETE) /v1/[^`? ]*`' docs/60-api.md | tr -d '`')
+fi
+
+# Functions that a page tells to call exist.
+if ls src/*/api.sql >/dev/null 2>&1; then
+	while IFS=: read -r file line name; do
+		grep -qE "FUNCTION ${name//./\\.}\(" src/*/*.sql || finding "$file:$line: there is no function $name()"
+	done < <(grep -noHE '\bprobectl\.[a-z_]+\(' "${pages[@]}" /dev/null | tr -d '(')
+fi
+
 # What the program itself says of its sample, where it is built. Files that the sample
 # names need not exist here; only what is wrong with a line of the sample counts.
 for sample in deploy/etc/*.yaml; do
@@ -135,4 +155,4 @@ for sample in deploy/etc/*.yaml; do
 	[ -x "$program" ] || continue
 	findings_from < <("$program" --config "$sample" --check-config 2>&1 </dev/null | grep -E "^([a-z-]+: )?$sample:[0-9]+:" || true)
 done
-finish "${#pages[@]} pages, $settings settings"
+finish "${#pages[@]} pages, $settings settings, ${#routes[@]} routes"

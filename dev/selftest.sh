@@ -136,6 +136,17 @@ printf '# Settings\n\n## probectl-agent\n\n| `spool.dir` | /x | a folder |\n' >d
 printf 'spool:\n  dir: x\n' >deploy/etc/agent.yaml
 expect passes check-docs.sh
 
+mkdir -p src/api
+printf "INSERT INTO x VALUES ('GET', '/v1/new', NULL);\nCREATE FUNCTION probectl.is()\n" >src/api/route.sql
+cp src/api/route.sql src/api/api.sql
+printf '`GET /v1/old` and `GET /v1/new`, `probectl.is()`\n' >docs/60-api.md
+expect fails check-docs.sh '^docs/60-api.md:1: there is no route GET /v1/old'
+printf '`probectl.is_not()`\n' >docs/60-api.md
+expect fails check-docs.sh 'GET /v1/new is not in docs/60-api.md'
+expect fails check-docs.sh '^docs/60-api.md:1: there is no function probectl.is_not'
+printf '`GET /v1/new`, `probectl.is()`\n' >docs/60-api.md
+expect passes check-docs.sh
+
 # The rules on the catalog, on an extension that is nothing but faults, then on none.
 tree
 mkdir -p build test
