@@ -30,8 +30,8 @@
 #define SPOOL_RESERVE     4096 /* numbers made usable by one synced cursor write */
 #define SPOOL_QUARANTINE  64   /* files kept for a person */
 #define SEGMENT_BYTES_MIN (64 * 1024)
-#define SEGMENT_BYTES_MAX (1024 * 1024)
-#define SEGMENT_FILE_MAX  (SEGMENT_BYTES_MAX + SPOOL_RECORD_MAX + 4096)
+#define SEGMENT_BYTES_MAX (256 * 1024)
+#define SEGMENT_FILE_MAX  (2 * 1024 * 1024) /* a segment and its last record, with room to grow */
 #define SEGMENT_MAGIC     UINT64_C(0x314c505331544350) /* "PCT1SPL1" */
 #define SEGMENT_VERSION   1
 
