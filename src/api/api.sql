@@ -1,12 +1,13 @@
 -- api: the call, reading input, and the handlers. A handler takes (path parameters, query, body) and answers
--- json; it runs as probectl_app, so it sees what row-level security shows.
+-- json; it runs as probectl_app, so it sees what row-level security shows. api_call() pins the search_path once for all of
+-- them: pinning each function would cost more than most of them do.
 CREATE OR REPLACE FUNCTION probectl.api_call(method text, path text, params jsonb, query jsonb, request jsonb, OUT status integer, OUT body text)
   LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pctl_api_call';
 COMMENT ON FUNCTION probectl.api_call(text, text, jsonb, jsonb, jsonb) IS 'answers a request of the entered session: path is the pattern of probectl.api_route; 403 is an answer, other refusals are errors PCnnn';
 
 -- Input. Every one raises PC422 with the field.
 CREATE OR REPLACE FUNCTION probectl_internal.input_known(given jsonb, known text[]) RETURNS void
-  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
   field text;
 BEGIN
@@ -22,7 +23,7 @@ $$;
 COMMENT ON FUNCTION probectl_internal.input_known(jsonb, text[]) IS 'refuses a field that is not known';
 
 CREATE OR REPLACE FUNCTION probectl_internal.input_text(given jsonb, field text, fallback text, max_length integer) RETURNS text
-  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   IF NOT coalesce(given ? field, false) THEN
     IF fallback IS NULL THEN
@@ -39,7 +40,7 @@ $$;
 COMMENT ON FUNCTION probectl_internal.input_text(jsonb, text, text, integer) IS 'a text field, or the fallback; needed when there is none';
 
 CREATE OR REPLACE FUNCTION probectl_internal.input_number(given jsonb, field text, fallback numeric, low numeric, high numeric) RETURNS numeric
-  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   IF NOT coalesce(given ? field, false) THEN
     RETURN fallback;
@@ -53,7 +54,7 @@ $$;
 COMMENT ON FUNCTION probectl_internal.input_number(jsonb, text, numeric, numeric, numeric) IS 'a number field within bounds, or the fallback';
 
 CREATE OR REPLACE FUNCTION probectl_internal.input_uuid(given jsonb, field text) RETURNS uuid
-  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   IF NOT coalesce(given ? field, false) OR given -> field = 'null' THEN
     RETURN NULL;
@@ -67,7 +68,7 @@ $$;
 COMMENT ON FUNCTION probectl_internal.input_uuid(jsonb, text) IS 'a UUID field, or NULL';
 
 CREATE OR REPLACE FUNCTION probectl_internal.query_integer(query jsonb, field text, fallback integer, low integer, high integer) RETURNS integer
-  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   IF NOT coalesce(query ? field, false) THEN
     RETURN fallback;
@@ -81,7 +82,7 @@ $$;
 COMMENT ON FUNCTION probectl_internal.query_integer(jsonb, text, integer, integer, integer) IS 'a whole number of the query within bounds, or the fallback';
 
 CREATE OR REPLACE FUNCTION probectl_internal.query_time(query jsonb, field text) RETURNS timestamptz
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql STABLE AS $$
 BEGIN
   IF NOT coalesce(query ? field, false) THEN
     RETURN NULL;
@@ -100,7 +101,7 @@ COMMENT ON FUNCTION probectl_internal.query_time(jsonb, text) IS 'a time (RFC 33
 
 -- Results.
 CREATE OR REPLACE FUNCTION probectl_api.results_latest(params jsonb, query jsonb, request jsonb) RETURNS json
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql STABLE AS $$
 DECLARE
   page integer := probectl_internal.query_integer(query, 'limit', 500, 1, 5000);
   wanted_type text := query ->> 'type';
@@ -125,17 +126,14 @@ BEGIN
   SELECT string_agg(p.item, ',' ORDER BY p.test_id, p.agent_id), count(*), (array_agg(p.test_id || ':' || p.agent_id ORDER BY p.test_id DESC, p.agent_id DESC))[1]
     INTO items, found, last
     FROM (
+      -- What does not change with time was written as JSON when the run arrived (result_latest.item).
       SELECT s.test_id, s.agent_id, concat(
                '{"test_id":"', s.test_id, '","agent_id":"', s.agent_id, '","agent_name":', coalesce(to_json(s.agent_name)::text, 'null'),
-               ',"test_name":', coalesce(to_json(s.test_name)::text, 'null'), ',"type":', to_json(s.type), ',"target":', to_json(s.target),
-               ',"port":', s.port, ',"success":', CASE WHEN s.success THEN 'true' ELSE 'false' END, ',"state":"', s.state,
-               '","error_type":', to_json(s.error_type), ',"error":', to_json(s.error),
-               ',"started_at":"', probectl_internal.time_text(s.started_at), '","received_at":"', probectl_internal.time_text(s.received_at),
-               '","duration_ms":', round(s.duration_us / 1000.0, 3), ',"latency_ms":', coalesce(s.latency_ms::text, 'null'),
-               ',"loss_ratio":', coalesce(s.loss_ratio::text, 'null'), ',"interval_seconds":', coalesce(s.interval_seconds::text, 'null'),
-               ',"metrics":', s.metrics, ',"attributes":', s.attributes, ',"spark":[', array_to_string(s.spark, ','), ']}') AS item
+               ',"test_name":', coalesce(to_json(s.test_name)::text, 'null'), ',"state":"', s.state,
+               '","interval_seconds":', coalesce(s.interval_seconds::text, 'null'), ',', s.item,
+               ',"spark":[', s.spark, ']}') AS item
         FROM (
-          SELECT l.*, a.name AS agent_name, t.name AS test_name, t.interval_seconds,
+          SELECT l.test_id, l.agent_id, l.item, l.spark, a.name AS agent_name, t.name AS test_name, t.interval_seconds,
                  CASE WHEN now - l.started_at > make_interval(secs => 3 * coalesce(t.interval_seconds, 60) + coalesce(t.timeout_seconds, 10)) THEN 'stale'
                       WHEN l.success THEN 'ok' ELSE 'failed' END AS state
             FROM probectl.result_latest l
@@ -152,14 +150,14 @@ BEGIN
        WHERE wanted_state IS NULL OR s.state = wanted_state
        ORDER BY s.test_id, s.agent_id
        LIMIT page) p;
-  RETURN concat('{"items":[', items, '],"next":', CASE WHEN found = page THEN to_json(last)::text ELSE 'null' END,
-                ',"collector_running":', probectl_internal.derive_running()::text, '}')::json;
+  RETURN probectl_internal.json_raw(concat('{"items":[', items, '],"next":', CASE WHEN found = page THEN to_json(last)::text ELSE 'null' END,
+                ',"collector_running":', probectl_internal.derive_running()::text, '}'));
 END
 $$;
 COMMENT ON FUNCTION probectl_api.results_latest(jsonb, jsonb, jsonb) IS 'GET /v1/results/latest';
 
 CREATE OR REPLACE FUNCTION probectl_api.results(params jsonb, query jsonb, request jsonb) RETURNS json
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql STABLE AS $$
 DECLARE
   page integer := probectl_internal.query_integer(query, 'limit', 100, 1, 5000);
   wanted_test uuid := probectl_internal.input_uuid(query, 'test_id');
@@ -200,7 +198,7 @@ COMMENT ON FUNCTION probectl_api.results(jsonb, jsonb, jsonb) IS 'GET /v1/result
 
 -- Tests.
 CREATE OR REPLACE FUNCTION probectl_internal.test_json(t probectl.test) RETURNS json
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE sql STABLE AS $$
   SELECT json_build_object('test_id', t.test_id, 'name', t.name, 'type', t.type, 'target', t.target,
                            'interval_seconds', t.interval_seconds, 'timeout_seconds', t.timeout_seconds, 'params', t.params,
                            'enabled', t.enabled, 'agent_id', t.agent_id, 'project_id', t.project_id, 'created_at', probectl_internal.time_text(t.created_at),
@@ -209,7 +207,7 @@ $$;
 COMMENT ON FUNCTION probectl_internal.test_json(probectl.test) IS 'a test as the API shows it';
 
 CREATE OR REPLACE FUNCTION probectl_api.test_list(params jsonb, query jsonb, request jsonb) RETURNS json
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql STABLE AS $$
 DECLARE
   page integer := probectl_internal.query_integer(query, 'limit', 100, 1, 1000);
   after_id uuid := coalesce(probectl_internal.input_uuid(query, 'after'), '00000000-0000-0000-0000-000000000000');
@@ -225,7 +223,7 @@ $$;
 COMMENT ON FUNCTION probectl_api.test_list(jsonb, jsonb, jsonb) IS 'GET /v1/tests';
 
 CREATE OR REPLACE FUNCTION probectl_api.test_get(params jsonb, query jsonb, request jsonb) RETURNS json
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql STABLE AS $$
 DECLARE
   t probectl.test;
 BEGIN
@@ -241,7 +239,7 @@ COMMENT ON FUNCTION probectl_api.test_get(jsonb, jsonb, jsonb) IS 'GET /v1/tests
 
 -- Checks shared by create and update: what the canary types demand of a target, and params as texts.
 CREATE OR REPLACE FUNCTION probectl_internal.test_check(t probectl.test) RETURNS void
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql STABLE AS $$
 DECLARE
   param record;
 BEGIN
@@ -286,7 +284,7 @@ COMMENT ON FUNCTION probectl_internal.test_check(probectl.test) IS 'raises PC422
 
 -- Takes the fields of a body into a test.
 CREATE OR REPLACE FUNCTION probectl_internal.test_apply(t probectl.test, given jsonb) RETURNS probectl.test
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql STABLE AS $$
 BEGIN
   PERFORM probectl_internal.input_known(given, '{name,type,target,interval_seconds,timeout_seconds,params,enabled,agent_id,project_id}');
   t.type := probectl_internal.input_text(given, 'type', t.type, 32);
@@ -308,7 +306,7 @@ $$;
 COMMENT ON FUNCTION probectl_internal.test_apply(probectl.test, jsonb) IS 'a test with the fields of a request in it, checked';
 
 CREATE OR REPLACE FUNCTION probectl_api.test_create(params jsonb, query jsonb, request jsonb) RETURNS json
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   t probectl.test;
 BEGIN
@@ -325,7 +323,7 @@ $$;
 COMMENT ON FUNCTION probectl_api.test_create(jsonb, jsonb, jsonb) IS 'POST /v1/tests';
 
 CREATE OR REPLACE FUNCTION probectl_api.test_update(params jsonb, query jsonb, request jsonb) RETURNS json
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   t probectl.test;
 BEGIN
@@ -349,7 +347,7 @@ $$;
 COMMENT ON FUNCTION probectl_api.test_update(jsonb, jsonb, jsonb) IS 'PATCH /v1/tests/{test_id}';
 
 CREATE OR REPLACE FUNCTION probectl_api.test_delete(params jsonb, query jsonb, request jsonb) RETURNS json
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   DELETE FROM probectl.test x
    WHERE x.tenant_id = probectl.current_tenant() AND x.test_id = probectl_internal.input_uuid(test_delete.params, 'test_id');
@@ -365,7 +363,7 @@ COMMENT ON FUNCTION probectl_api.test_delete(jsonb, jsonb, jsonb) IS 'DELETE /v1
 
 -- Agents.
 CREATE OR REPLACE FUNCTION probectl_api.agent_list(params jsonb, query jsonb, request jsonb) RETURNS json
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql STABLE AS $$
 DECLARE
   page integer := probectl_internal.query_integer(query, 'limit', 100, 1, 1000);
   after_id uuid := coalesce(probectl_internal.input_uuid(query, 'after'), '00000000-0000-0000-0000-000000000000');
@@ -391,7 +389,7 @@ $$;
 COMMENT ON FUNCTION probectl_api.agent_list(jsonb, jsonb, jsonb) IS 'GET /v1/agents';
 
 CREATE OR REPLACE FUNCTION probectl_api.join_token_create(params jsonb, query jsonb, request jsonb) RETURNS json
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   minutes integer := round(probectl_internal.input_number(request, 'ttl_minutes', 60, 1, 10080));
 BEGIN
@@ -405,27 +403,25 @@ COMMENT ON FUNCTION probectl_api.join_token_create(jsonb, jsonb, jsonb) IS 'POST
 
 -- The caller, and the chain.
 CREATE OR REPLACE FUNCTION probectl_api.me(params jsonb, query jsonb, request jsonb) RETURNS json
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql STABLE AS $$
 DECLARE
   who text := probectl.current_principal();
   my_id uuid := probectl_internal.principal_id();
   t record;
   u record;
-  held json;
 BEGIN
   PERFORM probectl_internal.input_known(query, '{}');
   SELECT x.tenant_id, x.slug, x.name INTO t FROM probectl.tenant x WHERE x.tenant_id = probectl.current_tenant();
   SELECT x.display_name, x.email INTO u FROM probectl.tenant_user x WHERE x.tenant_id = probectl.current_tenant() AND x.user_id = my_id;
-  SELECT coalesce(json_agg(p.permission ORDER BY p.permission), '[]') INTO held FROM probectl.permission p WHERE probectl_internal.holds(p.permission);
   RETURN json_build_object('tenant', json_build_object('tenant_id', t.tenant_id, 'slug', t.slug, 'name', t.name),
                            'principal', json_build_object('kind', split_part(who, ':', 1), 'id', my_id, 'name', u.display_name, 'email', u.email),
-                           'permissions', held);
+                           'permissions', probectl_internal.permissions_held());
 END
 $$;
 COMMENT ON FUNCTION probectl_api.me(jsonb, jsonb, jsonb) IS 'GET /v1/me';
 
 CREATE OR REPLACE FUNCTION probectl_api.audit_list(params jsonb, query jsonb, request jsonb) RETURNS json
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  LANGUAGE plpgsql STABLE AS $$
 DECLARE
   page integer := probectl_internal.query_integer(query, 'limit', 100, 1, 1000);
   before bigint := 9223372036854775807;

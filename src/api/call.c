@@ -20,43 +20,98 @@
 #include "funcapi.h"
 #include "tenant/context.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 
+#define ROUTE_KEY_MAX 128
+
+/* A row of probectl.api_route, remembered by the backend. The table changes with the extension's version only, and
+ * then functions change too: any change of a function forgets all. */
 typedef struct Route
 {
+	char key[ROUTE_KEY_MAX]; /* "GET /v1/tests/{test_id}" */
 	Oid handler;
 	int32 bit; /* of the permission, -1 for none */
 	int32 success;
-	char *permission;
+	char permission[64];
 } Route;
 
+static HTAB *routes = NULL;
+
 static PctlPlan route_read = {
-	"SELECT to_regprocedure(format('probectl_api.%I(jsonb,jsonb,jsonb)', r.handler))::oid, coalesce(p.bit, -1), r.success,"
+	"SELECT (SELECT f.oid FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace"
+	"         WHERE f.proname = r.handler AND n.nspname = 'probectl_api'), coalesce(p.bit, -1), r.success,"
 	"       coalesce(p.permission, '')"
 	"  FROM probectl.api_route r LEFT JOIN probectl.permission p ON p.permission = r.permission"
 	" WHERE r.method = $1 AND r.path = $2",
 	2,
 	{TEXTOID, TEXTOID}};
 
-static Route
-route_find(Datum method, Datum path)
+static void
+routes_forget(Datum arg, int cache, uint32 hash)
 {
-	MemoryContext outer = CurrentMemoryContext;
-	Datum args[2] = {method, path};
+	if (routes != NULL)
+		hash_destroy(routes);
+	routes = NULL;
+}
+
+static void
+routes_open(void)
+{
+	static bool registered = false;
+	HASHCTL ctl = {.keysize = ROUTE_KEY_MAX, .entrysize = sizeof(Route), .hcxt = TopMemoryContext};
+
+	if (!registered)
+		CacheRegisterSyscacheCallback(PROCOID, routes_forget, (Datum) 0);
+	registered = true;
+	if (routes == NULL)
+		routes = hash_create("probectl routes", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
+static Route
+route_load(const char *method, const char *path)
+{
+	Datum args[2] = {CStringGetTextDatum(method), CStringGetTextDatum(path)};
 	PctlTrusted saved;
-	Route route;
+	Route route = {0};
+	bool missing;
 
 	pctl_trusted_begin(&saved);
 	SPI_connect();
 	if (pctl_plan_run(&route_read, args, NULL, true, 1) != 1)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("there is no such route")));
-	route.handler = DatumGetObjectId(pctl_spi_value(0, 1, NULL));
+	route.handler = DatumGetObjectId(pctl_spi_value(0, 1, &missing));
 	route.bit = DatumGetInt32(pctl_spi_value(0, 2, NULL));
 	route.success = DatumGetInt32(pctl_spi_value(0, 3, NULL));
-	route.permission = MemoryContextStrdup(outer, TextDatumGetCString(pctl_spi_value(0, 4, NULL)));
+	strlcpy(route.permission, TextDatumGetCString(pctl_spi_value(0, 4, NULL)), sizeof(route.permission));
 	SPI_finish();
 	pctl_trusted_end(&saved);
+	return route;
+}
+
+static Route
+route_find(const char *method, const char *path)
+{
+	char key[ROUTE_KEY_MAX];
+	Route *known;
+	Route route;
+	bool found;
+
+	if (snprintf(key, sizeof(key), "%s %s", method, path) >= (int) sizeof(key))
+		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("there is no such route")));
+	routes_open();
+	known = hash_search(routes, key, HASH_FIND, NULL);
+	if (known != NULL)
+		return *known;
+	route = route_load(method, path);
+	strlcpy(route.key, key, sizeof(route.key));
+	routes_open(); /* reading may have brought an invalidation */
+	known = hash_search(routes, key, HASH_ENTER, &found);
+	*known = route;
 	return route;
 }
 
@@ -141,34 +196,43 @@ pctl_api_call(PG_FUNCTION_ARGS)
 {
 	LOCAL_FCINFO(call, 3);
 	const PctlPrincipal *who = pctl_principal();
+	const char *method, *path;
 	FmgrInfo handler;
 	Route route;
 	Datum body;
+	int nest;
 
 	if (who == NULL)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
 						errmsg("this transaction is bound to no tenant")));
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("there is no such route")));
-	route = route_find(PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
-	if (route.bit >= 0 && !pctl_principal_may_somewhere(who, route.bit))
-		return answer(fcinfo, 403,
-					  CStringGetTextDatum(route_deny(&route, TextDatumGetCString(PG_GETARG_DATUM(0)),
-													 TextDatumGetCString(PG_GETARG_DATUM(1)))),
-					  false);
-	if (route.bit >= 0 && who->has_policies && policy_denies(route.permission))
-		return answer(fcinfo, 403,
-					  CStringGetTextDatum(route_deny(&route, TextDatumGetCString(PG_GETARG_DATUM(0)),
-													 TextDatumGetCString(PG_GETARG_DATUM(1)))),
-					  false);
+	method = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	path = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	route = route_find(method, path);
+	if (route.bit >= 0 && (!pctl_principal_may_somewhere(who, route.bit) ||
+						   (who->has_policies && policy_denies(route.permission))))
+		return answer(fcinfo, 403, CStringGetTextDatum(route_deny(&route, method, path)), false);
 	if (!OidIsValid(route.handler))
 		elog(ERROR, "the handler of the route is missing");
+	nest = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, ERROR, false);
 	fmgr_info(route.handler, &handler);
 	InitFunctionCallInfoData(*call, &handler, 3, InvalidOid, NULL, NULL);
 	for (int i = 0; i < 3; i++)
 		call->args[i] = (NullableDatum){.value = PG_ARGISNULL(i + 2) ? (Datum) 0 : PG_GETARG_DATUM(i + 2),
 										.isnull = PG_ARGISNULL(i + 2)};
-	/* json: its text is its binary form */
-	body = handler_run(call, TextDatumGetCString(PG_GETARG_DATUM(0)), TextDatumGetCString(PG_GETARG_DATUM(1)));
+	body = handler_run(call, method, path); /* json: its text is its binary form */
+	AtEOXact_GUC(true, nest);
 	return answer(fcinfo, route.success, body, call->isnull);
+}
+
+PCTL_FUNCTION(pctl_json_raw);
+
+/* probectl_internal.json_raw(text) -> json: one binary form */
+Datum
+pctl_json_raw(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 }

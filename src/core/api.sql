@@ -16,6 +16,10 @@ CREATE OR REPLACE FUNCTION probectl_internal.time_text(at timestamptz) RETURNS t
   LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pctl_time_text';
 COMMENT ON FUNCTION probectl_internal.time_text(timestamptz) IS 'RFC 3339 in UTC with microseconds';
 
+CREATE OR REPLACE FUNCTION probectl_internal.json_raw(written text) RETURNS json
+  LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pctl_json_raw';
+COMMENT ON FUNCTION probectl_internal.json_raw(text) IS 'text that was put together as JSON, taken for it without reading it again';
+
 CREATE OR REPLACE FUNCTION probectl.worker_wake() RETURNS void
   LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pctl_worker_wake';
 COMMENT ON FUNCTION probectl.worker_wake() IS 'starts the workers of this database if they do not run, and wakes them';

@@ -122,23 +122,24 @@ hash_bytea(const uint8 hash[PCTL_SHA256_LEN])
 	return value;
 }
 
-/* Roles of the caller with the bits each grants: a row a binding. Shared by the two queries below. */
+/* Bindings of the caller c, with the bits each grants. Shared by the two queries below. */
 #define BINDINGS_OF_CALLER                                                                         \
 	" FROM probectl.role_binding b"                                                                \
 	" JOIN probectl.role r ON r.tenant_id = b.tenant_id AND r.role_id = b.role_id"                 \
-	" JOIN probectl.permission p ON p.permission = ANY (r.permissions)"                            \
-	"  AND (c.scopes IS NULL OR p.permission = ANY (c.scopes))"                                    \
 	" WHERE b.tenant_id = c.tenant_id"                                                             \
 	"  AND (b.user_id = c.user_id OR b.service_account_id = c.service_account_id OR b.group_id IN" \
 	"       (SELECT m.group_id FROM probectl.group_member m"                                       \
 	"         WHERE m.tenant_id = c.tenant_id AND m.user_id = c.user_id))"
 
+/* A token may be narrowed to scopes. */
+#define WITHIN_SCOPES " & CASE WHEN c.scopes IS NULL THEN -1::bigint ELSE probectl_internal.permission_bits(c.scopes) END"
+
 /* Live credential of a live owner in an active tenant: who, last use, bits in the whole tenant, whether there
  * are bindings below it and policies. */
 static PctlPlan session_find = {
 	"SELECT c.credential_id, coalesce(c.user_id, c.service_account_id), coalesce(c.used_at, c.created_at),"
-	"       (SELECT coalesce(bit_or(1::bigint << p.bit), 0)" BINDINGS_OF_CALLER
-	"           AND num_nonnulls(b.organization_id, b.team_id, b.project_id) = 0),"
+	"       (SELECT coalesce(bit_or(r.bits), 0)" BINDINGS_OF_CALLER
+	"           AND num_nonnulls(b.organization_id, b.team_id, b.project_id) = 0)" WITHIN_SCOPES ","
 	"       EXISTS (SELECT FROM probectl.role_binding b WHERE b.tenant_id = c.tenant_id"
 	"                  AND num_nonnulls(b.organization_id, b.team_id, b.project_id) > 0),"
 	"       EXISTS (SELECT FROM probectl.access_policy y WHERE y.tenant_id = c.tenant_id AND y.enabled),"
@@ -156,15 +157,15 @@ static PctlPlan session_find = {
 
 /* Bits held below the tenant, resolved to projects: a binding on a team holds in each of its projects. */
 static PctlPlan session_projects = {
-	"SELECT j.project_id, bit_or(1::bigint << s.bit)"
+	"SELECT j.project_id, bit_or(s.bits)" WITHIN_SCOPES
 	"  FROM probectl.credential c"
-	" CROSS JOIN LATERAL (SELECT p.bit, b.organization_id, b.team_id, b.project_id" BINDINGS_OF_CALLER
+	" CROSS JOIN LATERAL (SELECT r.bits, b.organization_id, b.team_id, b.project_id" BINDINGS_OF_CALLER
 	"                        AND num_nonnulls(b.organization_id, b.team_id, b.project_id) > 0) s"
 	"  JOIN probectl.project j ON j.tenant_id = c.tenant_id"
 	"  JOIN probectl.team e ON e.tenant_id = j.tenant_id AND e.team_id = j.team_id"
 	"   AND (j.project_id = s.project_id OR e.team_id = s.team_id OR e.organization_id = s.organization_id)"
 	" WHERE c.tenant_id = $1 AND c.credential_id = $2"
-	" GROUP BY j.project_id ORDER BY j.project_id",
+	" GROUP BY j.project_id, c.scopes ORDER BY j.project_id",
 	2,
 	{UUIDOID, UUIDOID}};
 

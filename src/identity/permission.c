@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "core/export.h"
 #include "funcapi.h"
 #include "tenant/context.h"
@@ -73,6 +74,34 @@ bit_of(text *name)
 	return pctl_permission_bit(VARDATA_ANY(name), (int) VARSIZE_ANY_EXHDR(name));
 }
 
+uint64
+pctl_permission_bits(ArrayType *names)
+{
+	Datum *values;
+	bool *nulls;
+	int count;
+	uint64 bits = 0;
+
+	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		int bit = nulls[i] ? -1 : bit_of(DatumGetTextPP(values[i]));
+
+		if (bit >= 0)
+			bits |= UINT64CONST(1) << bit;
+	}
+	return bits;
+}
+
+PCTL_FUNCTION(pctl_permission_bits_sql);
+
+/* probectl_internal.permission_bits(text[]) -> bigint */
+Datum
+pctl_permission_bits_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64((int64) pctl_permission_bits(PG_GETARG_ARRAYTYPE_P(0)));
+}
+
 PCTL_FUNCTION(pctl_permissions);
 
 /* probectl_internal.permissions() -> setof (permission, bit, summary) */
@@ -112,4 +141,26 @@ pctl_may(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(false);
 	PG_RETURN_BOOL(pctl_principal_may(pctl_principal(), bit_of(PG_GETARG_TEXT_PP(0)),
 									  PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1)));
+}
+
+PCTL_FUNCTION(pctl_permissions_held);
+
+/* probectl_internal.permissions_held() -> json: names of what the principal holds anywhere in the tenant */
+Datum
+pctl_permissions_held(PG_FUNCTION_ARGS)
+{
+	const PctlPrincipal *who = pctl_principal();
+	StringInfoData names;
+	const char *separator = "";
+
+	initStringInfo(&names);
+	appendStringInfoChar(&names, '[');
+	for (int i = 0; i < (int) lengthof(permissions); i++)
+		if (pctl_principal_may_somewhere(who, i))
+		{
+			appendStringInfo(&names, "%s\"%s\"", separator, permissions[i].name);
+			separator = ",";
+		}
+	appendStringInfoChar(&names, ']');
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(names.data, names.len));
 }

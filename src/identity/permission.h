@@ -6,7 +6,14 @@
 #ifndef PCTL_IDENTITY_PERMISSION_H
 #define PCTL_IDENTITY_PERMISSION_H
 
+#include "postgres.h"
+
+#include "utils/array.h"
+
 /* Bit of a permission, -1 when there is none of that name. */
 int pctl_permission_bit(const char *name, int len);
+
+/* Bits of the permissions in a text array; names that are none add nothing. */
+uint64 pctl_permission_bits(ArrayType *names);
 
 #endif

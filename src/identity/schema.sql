@@ -13,9 +13,17 @@ CREATE FUNCTION probectl_internal.permissions(OUT permission text, OUT place int
 COMMENT ON FUNCTION probectl_internal.permissions() IS 'the permissions this version knows';
 INSERT INTO probectl.permission (permission, bit, summary) SELECT * FROM probectl_internal.permissions();
 
+CREATE FUNCTION probectl_internal.permission_bits(permissions text[]) RETURNS bigint
+  LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pctl_permission_bits_sql';
+COMMENT ON FUNCTION probectl_internal.permission_bits(text[]) IS 'permissions as a set of bits; names that are none add nothing';
+
 CREATE FUNCTION probectl_internal.holds(permission text) RETURNS boolean
   LANGUAGE c STABLE STRICT PARALLEL RESTRICTED LEAKPROOF AS 'MODULE_PATHNAME', 'pctl_holds';
 COMMENT ON FUNCTION probectl_internal.holds(text) IS 'whether the principal holds a permission anywhere in the tenant';
+
+CREATE FUNCTION probectl_internal.permissions_held() RETURNS json
+  LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_permissions_held';
+COMMENT ON FUNCTION probectl_internal.permissions_held() IS 'permissions the principal holds anywhere in the tenant';
 
 CREATE FUNCTION probectl_internal.may(permission text, project uuid) RETURNS boolean
   LANGUAGE c STABLE PARALLEL RESTRICTED LEAKPROOF AS 'MODULE_PATHNAME', 'pctl_may';
@@ -75,9 +83,11 @@ CREATE TABLE probectl.role (
   role_id uuid NOT NULL DEFAULT probectl.uuid_v7(),
   slug text NOT NULL CHECK (slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
   permissions text[] NOT NULL,
+  bits bigint NOT NULL GENERATED ALWAYS AS (probectl_internal.permission_bits(permissions)) STORED,
   PRIMARY KEY (tenant_id, role_id),
   UNIQUE (tenant_id, slug)
 );
+COMMENT ON COLUMN probectl.role.bits IS 'the permissions as a set of bits: what a session adds up';
 COMMENT ON TABLE probectl.role IS 'a named set of permissions; admin, editor and viewer are made with the tenant';
 
 -- Subject and scope are one column a kind, so that each has its foreign key; no scope column means the tenant.

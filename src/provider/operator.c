@@ -302,26 +302,6 @@ pctl_enter_operator(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Bits of the permissions a grant names. */
-static uint64
-scope_bits(ArrayType *scope)
-{
-	Datum *names;
-	int count;
-	uint64 bits = 0;
-
-	deconstruct_array(scope, TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &count);
-	for (int i = 0; i < count; i++)
-	{
-		text *name = DatumGetTextPP(names[i]);
-		int bit = pctl_permission_bit(VARDATA_ANY(name), (int) VARSIZE_ANY_EXHDR(name));
-
-		if (bit >= 0)
-			bits |= UINT64CONST(1) << bit;
-	}
-	return bits;
-}
-
 PCTL_FUNCTION(pctl_enter_break_glass);
 
 /* probectl.enter_break_glass(token text, tenant uuid, grant_id uuid, purpose text) -> void */
@@ -333,7 +313,6 @@ pctl_enter_break_glass(PG_FUNCTION_ARGS)
 	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_OPERATOR};
 	PctlTrusted saved;
 	Datum args[3] = {PG_GETARG_DATUM(0)};
-	bool null;
 
 	pctl_trusted_begin(&saved);
 	SPI_connect();
@@ -351,7 +330,7 @@ pctl_enter_break_glass(PG_FUNCTION_ARGS)
 	args[1] = UUIDPGetDatum(&who.id);
 	args[2] = PG_GETARG_DATUM(3);
 	pctl_plan_run(&use, args, NULL, false, 1);
-	who.permissions = scope_bits(DatumGetArrayTypeP(pctl_spi_value(0, 1, &null)));
+	who.permissions = pctl_permission_bits(DatumGetArrayTypeP(pctl_spi_value(0, 1, NULL)));
 	SPI_finish();
 	pctl_trusted_end(&saved);
 	pctl_context_bind_principal(&who);

@@ -39,9 +39,6 @@ END
 $$;
 COMMENT ON FUNCTION probectl_internal.test_stamp() IS 'trigger: revision and time of a change';
 
-CREATE OR REPLACE FUNCTION probectl_internal.spark_append(old text[], new text[], at timestamptz[], after timestamptz) RETURNS text[]
-  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT a.points[greatest(1, cardinality(a.points) - 29):]
-    FROM (SELECT old || ARRAY(SELECT u.point FROM unnest(new, at) AS u (point, point_at) WHERE u.point_at > after ORDER BY u.point_at) AS points) a
-$$;
-COMMENT ON FUNCTION probectl_internal.spark_append(text[], text[], timestamptz[], timestamptz) IS 'the last 30 of the old points and those new ones that are later than after';
+CREATE OR REPLACE FUNCTION probectl_internal.spark_append(old text, new text[], at timestamptz[], after timestamptz) RETURNS text
+  LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pctl_spark_append';
+COMMENT ON FUNCTION probectl_internal.spark_append(text, text[], timestamptz[], timestamptz) IS 'the last 30 of the old points and those new ones that are later than after; new ones come in order of time';

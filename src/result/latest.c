@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "core/clock.h"
+#include "core/export.h"
 #include "core/guc.h"
 #include "core/limits.h"
 #include "core/spi.h"
@@ -30,6 +31,8 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -104,19 +107,20 @@ static PctlPlan window_read = {
 static PctlPlan latest_write = {
 	"INSERT INTO probectl.result_latest AS l"
 	" (tenant_id, test_id, agent_id, started_at, received_at, result_id, type, target, port, success, error_type, error,"
-	"  duration_us, latency_ms, loss_ratio, metrics, attributes, spark)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+	"  duration_us, latency_ms, loss_ratio, metrics, attributes, spark, item)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
+	"         probectl_internal.spark_append('', $18, $19, '-infinity'), $20)"
 	" ON CONFLICT (tenant_id, test_id, agent_id) DO UPDATE SET"
 	"  started_at = excluded.started_at, received_at = excluded.received_at, result_id = excluded.result_id,"
 	"  type = excluded.type, target = excluded.target, port = excluded.port, success = excluded.success,"
 	"  error_type = excluded.error_type, error = excluded.error, duration_us = excluded.duration_us,"
 	"  latency_ms = excluded.latency_ms, loss_ratio = excluded.loss_ratio, metrics = excluded.metrics,"
-	"  attributes = excluded.attributes,"
-	"  spark = probectl_internal.spark_append(l.spark, excluded.spark, $19, l.started_at)"
+	"  attributes = excluded.attributes, item = excluded.item,"
+	"  spark = probectl_internal.spark_append(l.spark, $18, $19, l.started_at)"
 	" WHERE excluded.started_at > l.started_at",
-	19,
+	20,
 	{UUIDOID, UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, TEXTOID, TEXTOID, INT4OID, BOOLOID,
-	 TEXTOID, TEXTOID, INT8OID, FLOAT8OID, FLOAT8OID, JSONBOID, JSONBOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}};
+	 TEXTOID, TEXTOID, INT8OID, FLOAT8OID, FLOAT8OID, JSONBOID, JSONBOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}};
 
 static int
 part_compare(const void *a, const void *b)
@@ -311,10 +315,57 @@ spark_json(const SparkPoint *point)
 }
 
 static void
+item_text(StringInfo item, const char *name, Datum value)
+{
+	appendStringInfo(item, "\"%s\":", name);
+	escape_json(item, TextDatumGetCString(value));
+	appendStringInfoChar(item, ',');
+}
+
+static void
+item_float(StringInfo item, const char *name, Datum value, bool null)
+{
+	char *number = null ? "null" : DatumGetCString(DirectFunctionCall1(float8out, value));
+
+	appendStringInfo(item, "\"%s\":%s,", name, number);
+}
+
+static void
+item_jsonb(StringInfo item, const char *name, Datum value, const char *end)
+{
+	Jsonb *jsonb = DatumGetJsonbP(value);
+
+	appendStringInfo(item, "\"%s\":%s%s", name, JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb)), end);
+}
+
+/* The members of the API's JSON object that stay as they are until the next run; args as of latest_write. */
+static Datum
+item_datum(const Datum *args, const char *nulls)
+{
+	StringInfoData item;
+
+	initStringInfo(&item);
+	item_text(&item, "type", args[6]);
+	item_text(&item, "target", args[7]);
+	appendStringInfo(&item, "\"port\":%d,\"success\":%s,", DatumGetInt32(args[8]),
+					 DatumGetBool(args[9]) ? "true" : "false");
+	item_text(&item, "error_type", args[10]);
+	item_text(&item, "error", args[11]);
+	item_text(&item, "started_at", DirectFunctionCall1(pctl_time_text, args[3]));
+	item_text(&item, "received_at", DirectFunctionCall1(pctl_time_text, args[4]));
+	appendStringInfo(&item, "\"duration_ms\":%.3f,", (double) DatumGetInt64(args[12]) / 1000.0);
+	item_float(&item, "latency_ms", args[13], nulls[13] == 'n');
+	item_float(&item, "loss_ratio", args[14], nulls[14] == 'n');
+	item_jsonb(&item, "metrics", args[15], ",");
+	item_jsonb(&item, "attributes", args[16], "");
+	return CStringGetTextDatum(item.data);
+}
+
+static void
 latest_upsert(const pg_uuid_t *tenant, const Latest *latest, TupleDesc desc)
 {
-	Datum args[19], text[PCTL_SPARK_POINTS], at[PCTL_SPARK_POINTS];
-	char nulls[20] = "                   ";
+	Datum args[20], text[PCTL_SPARK_POINTS], at[PCTL_SPARK_POINTS];
+	char nulls[21] = "                    ";
 	bool null;
 
 	args[0] = UUIDPGetDatum(tenant);
@@ -331,6 +382,7 @@ latest_upsert(const pg_uuid_t *tenant, const Latest *latest, TupleDesc desc)
 	}
 	args[17] = PointerGetDatum(construct_array(text, latest->point_count, TEXTOID, -1, false, TYPALIGN_INT));
 	args[18] = PointerGetDatum(construct_array(at, latest->point_count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
+	args[19] = item_datum(args, nulls);
 	pctl_plan_run(&latest_write, args, nulls, false, 0);
 }
 
@@ -409,4 +461,46 @@ pctl_derive_pass(void)
 	if (window.count == 0 && !window.more)
 		return IDLE_MS;
 	return pctl_derive_interval;
+}
+
+/* Start of the text without its first points, so that no more than the maximum are left. A point is an
+ * object of ours: one brace each. */
+static const char *
+spark_tail(const char *joined, int points)
+{
+	while (points > PCTL_SPARK_POINTS)
+	{
+		joined = strchr(joined + 1, '{');
+		points--;
+	}
+	return joined;
+}
+
+PCTL_FUNCTION(pctl_spark_append);
+
+/* probectl_internal.spark_append(old text, new text[], at timestamptz[], after timestamptz) -> text */
+Datum
+pctl_spark_append(PG_FUNCTION_ARGS)
+{
+	TimestampTz after = PG_GETARG_TIMESTAMPTZ(3);
+	StringInfoData joined;
+	Datum *points, *at;
+	int count, at_count, total = 0;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &points, NULL, &count);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE, &at, NULL, &at_count);
+	initStringInfo(&joined);
+	appendStringInfoString(&joined, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	for (int i = 0; i < Min(count, at_count); i++)
+		if (DatumGetTimestampTz(at[i]) > after)
+		{
+			text *point = DatumGetTextPP(points[i]);
+
+			if (joined.len > 0)
+				appendStringInfoChar(&joined, ',');
+			appendBinaryStringInfo(&joined, VARDATA_ANY(point), (int) VARSIZE_ANY_EXHDR(point));
+		}
+	for (int i = 0; i < joined.len; i++)
+		total += joined.data[i] == '{';
+	PG_RETURN_TEXT_P(cstring_to_text(spark_tail(joined.data, total)));
 }

@@ -67,8 +67,10 @@ CREATE TABLE probectl.result_latest (
   loss_ratio double precision,
   metrics jsonb NOT NULL,
   attributes jsonb NOT NULL,
-  spark text[] NOT NULL,
+  item text NOT NULL,
+  spark text NOT NULL,
   PRIMARY KEY (tenant_id, test_id, agent_id)
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 50, toast_tuple_target = 8160); -- read far more often than written: nothing is compressed
 COMMENT ON TABLE probectl.result_latest IS 'newest run of each test on each agent; derived from result by the derive worker';
-COMMENT ON COLUMN probectl.result_latest.spark IS 'last 30 runs, oldest first, each a JSON object {"t": Unix milliseconds, "latency_ms": number or null, "ok": boolean}';
+COMMENT ON COLUMN probectl.result_latest.item IS 'members of the JSON object the API shows, written once: everything but names, state and sparkline';
+COMMENT ON COLUMN probectl.result_latest.spark IS 'last 30 runs, oldest first, with commas between, each a JSON object {"t": Unix milliseconds, "latency_ms": number or null, "ok": boolean}';
