@@ -1,0 +1,64 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: PostgreSQL
+"""Writes the seeds of fuzz_batch and fuzz_result, field by field: test/fuzz/corpus-seeds.py"""
+
+import pathlib
+import struct
+
+HERE = pathlib.Path(__file__).parent / "corpus"
+ID = b"00112233-4455-6677-8899-aabbccddeeff"
+
+
+def varint(n):
+    out = b""
+    while n >= 128:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def number(tag, n):
+    return varint(tag << 3) + varint(n)
+
+
+def data(tag, b):
+    return varint(tag << 3 | 2) + varint(len(b)) + b
+
+
+def metric(name, value):
+    return data(12, data(1, name) + varint(2 << 3 | 1) + struct.pack("<d", value))
+
+
+def attribute(name, value):
+    return data(13, data(1, name) + data(2, value))
+
+
+LEAST = data(3, b"icmp") + data(14, ID)
+WHOLE = (data(1, b"tenant") + data(2, b"agent") + data(3, b"http") + data(4, b"https://example.net/") + number(5, 443)
+         + data(6, b"tcp") + data(7, b"http") + number(8, 1) + data(9, "gr\u00fcn".encode()) + number(10, 1700000000000000000)
+         + number(11, 12345678) + metric(b"http.total.ms", 12.5) + metric(b"loss.ratio", 0.0)
+         + attribute(b"network.peer.address", b"192.0.2.1") + attribute(b"probectl.tenant.id", b"x") + data(14, ID) + data(15, ID)
+         + data(16, b"timeout"))
+
+SEEDS = {
+    "result/least": LEAST,
+    "result/whole": WHOLE,
+    "result/newer-fields": LEAST + number(99, 7) + data(100, b"x") + varint(101 << 3 | 5) + b"abcd",
+    "result/metric-nan": LEAST + metric(b"m", float("nan")),
+    "result/overlong-utf8": LEAST + data(4, b"\xc0\x80"),
+    "result/negative-start": LEAST + number(10, 2**64 - 1),
+    "result/many-metrics": LEAST + b"".join(metric(b"m%d" % i, i) for i in range(129)),
+    "result/length-past-end": LEAST + b"\x22\x7fx",
+    "batch/one": number(1, 1) + number(2, 1) + data(3, LEAST),
+    "batch/three": number(1, 7) + number(2, 150) + data(3, LEAST) + data(3, b"") + data(3, WHOLE),
+    "batch/records-first": data(3, LEAST) + number(2, 5) + number(1, 9) + number(77, 1),
+    "batch/last-number": number(1, 2**63 - 1) + number(2, 2**63 - 10001) + data(3, b"x"),
+    "batch/epoch-64-bits": number(1, 2**64 - 1) + number(2, 1) + data(3, b"x"),
+    "batch/no-records": number(1, 1) + number(2, 1),
+    "batch/cut-off": (number(1, 1) + number(2, 1) + data(3, LEAST))[:-3],
+    "batch/group": number(1, 1) + number(2, 1) + data(3, b"x") + b"\x2b\x2c",
+}
+
+for name, content in SEEDS.items():
+    (HERE / name).parent.mkdir(parents=True, exist_ok=True)
+    (HERE / name).write_bytes(content)
