@@ -244,20 +244,40 @@ csr_read(const char *pem)
 	return csr;
 }
 
-void
-pctl_x509_csr_key(const char *pem, uint8 digest[32])
+bytea *
+pctl_x509_csr_key(const char *pem)
 {
 	X509_REQ *csr = csr_read(pem);
 	unsigned char *der = NULL;
 	int len = i2d_PUBKEY(X509_REQ_get0_pubkey(csr), &der);
+	bytea *key;
 
 	X509_REQ_free(csr);
 	if (len <= 0)
 		x509_fail("reading a public key");
-	pctl_sha256_begin();
-	pctl_sha256_add(der, len);
-	pctl_sha256_end(digest);
+	key = palloc(VARHDRSZ + len);
+	SET_VARSIZE(key, VARHDRSZ + len);
+	memcpy(VARDATA(key), der, len);
 	OPENSSL_free(der);
+	return key;
+}
+
+bool
+pctl_x509_signed(const bytea *public_key, const void *data, size_t len, const bytea *signature)
+{
+	const unsigned char *der = (const unsigned char *) VARDATA_ANY(public_key);
+	EVP_PKEY *key = d2i_PUBKEY(NULL, &der, (long) VARSIZE_ANY_EXHDR(public_key));
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	const char *digest = key != NULL && EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ? NULL : "SHA256";
+	bool ok = key != NULL && ctx != NULL &&
+			  EVP_DigestVerifyInit_ex(ctx, NULL, digest, NULL, NULL, key, NULL) == 1 &&
+			  EVP_DigestVerify(ctx, (const unsigned char *) VARDATA_ANY(signature), VARSIZE_ANY_EXHDR(signature), data,
+							   len) == 1;
+
+	EVP_MD_CTX_free(ctx);
+	EVP_PKEY_free(key);
+	ERR_clear_error();
+	return ok;
 }
 
 static char *

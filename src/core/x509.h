@@ -39,7 +39,10 @@ typedef enum PctlLeafUse
 void pctl_x509_leaf(const char *csr, PctlLeafUse use, const char *const *names, int name_count,
 					int hours, const char *issuer, const char *issuer_key, PctlLeaf *out);
 
-/* SHA-256 of the public key in a CSR whose self-signature holds. */
-void pctl_x509_csr_key(const char *csr, uint8 digest[32]);
+/* SubjectPublicKeyInfo (DER) of a CSR whose self-signature holds. */
+bytea *pctl_x509_csr_key(const char *csr);
+
+/* Whether data was signed (SHA-256 where the key wants a digest) by the key of a SubjectPublicKeyInfo. */
+bool pctl_x509_signed(const bytea *public_key, const void *data, size_t len, const bytea *signature);
 
 #endif

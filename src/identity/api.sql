@@ -562,7 +562,7 @@ COMMENT ON FUNCTION probectl_internal.ca_sign(text, text, text[], text, bytea) I
 
 CREATE OR REPLACE FUNCTION probectl_internal.csr_key(csr text) RETURNS bytea
   LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'pctl_csr_key';
-COMMENT ON FUNCTION probectl_internal.csr_key(text) IS 'SHA-256 of the public key in a request; PC422 when the request is not one';
+COMMENT ON FUNCTION probectl_internal.csr_key(text) IS 'SubjectPublicKeyInfo (DER) of a request; PC422 when the request is not one';
 
 CREATE OR REPLACE FUNCTION probectl.ca_init() RETURNS text
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -634,7 +634,8 @@ COMMENT ON FUNCTION probectl.ca_issue_server(text, text[]) IS 'server certificat
 CREATE OR REPLACE FUNCTION probectl.agent_enroll(token text, csr text, hostname text, version text, OUT tenant_id uuid, OUT agent_id uuid, OUT spiffe_id text, OUT certificate text, OUT ca_bundle text, OUT serial text, OUT not_after timestamptz)
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  key bytea := probectl_internal.csr_key(csr);
+  public_key bytea := probectl_internal.csr_key(csr);
+  key bytea := sha256(public_key);
   given bytea := probectl_internal.credential_bind(token, 'join', 'join');
   ticket record;
   issued record;
@@ -665,8 +666,8 @@ BEGIN
    WHERE c.tenant_id = agent_enroll.tenant_id AND c.credential_id = ticket.credential_id;
   spiffe_id := format('spiffe://probectl/tenant/%s/agent/%s', agent_enroll.tenant_id, agent_enroll.agent_id);
   SELECT * INTO issued FROM probectl_internal.ca_issue(csr, 'agent', ARRAY[spiffe_id]);
-  INSERT INTO probectl.agent_certificate (serial, agent_id, not_before, not_after)
-    VALUES (issued.serial, agent_enroll.agent_id, issued.not_before, issued.not_after);
+  INSERT INTO probectl.agent_certificate (serial, agent_id, public_key, not_before, not_after)
+    VALUES (issued.serial, agent_enroll.agent_id, public_key, issued.not_before, issued.not_after);
   certificate := issued.certificate;
   ca_bundle := probectl.ca_bundle();
   serial := issued.serial;
@@ -674,6 +675,56 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION probectl.agent_enroll(text, text, text, text) IS 'spends a join token: an agent and its certificate chain; the same key may ask again with the same token; PC401 for the token, PC422 for the request';
+
+-- Rotation: over the agent's own link, so the old key proved itself in the handshake; the signature over a fresh challenge
+-- shows that it is there now and means this new key.
+CREATE OR REPLACE FUNCTION probectl_internal.signed_by(public_key bytea, data text, signature bytea) RETURNS boolean
+  LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'pctl_signed_by';
+COMMENT ON FUNCTION probectl_internal.signed_by(bytea, text, bytea) IS 'whether a text was signed by the key of a SubjectPublicKeyInfo';
+CREATE OR REPLACE FUNCTION probectl_internal.challenge_make(subject text) RETURNS text
+  LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_challenge_make';
+COMMENT ON FUNCTION probectl_internal.challenge_make(text) IS 'a challenge for a subject, good for a minute; nothing is stored';
+CREATE OR REPLACE FUNCTION probectl_internal.challenge_fresh(subject text, challenge text) RETURNS boolean
+  LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_challenge_fresh';
+COMMENT ON FUNCTION probectl_internal.challenge_fresh(text, text) IS 'whether a challenge is ours, for the subject, and under a minute old';
+
+CREATE OR REPLACE FUNCTION probectl.agent_rotate_start(serial text) RETURNS text
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN probectl_internal.challenge_make(probectl_internal.agent_required() || '/' || serial);
+END
+$$;
+COMMENT ON FUNCTION probectl.agent_rotate_start(text) IS 'a challenge for the entered agent, whose certificate has the serial';
+
+CREATE OR REPLACE FUNCTION probectl.agent_rotate(serial text, csr text, challenge text, proof bytea, OUT certificate text, OUT ca_bundle text, OUT new_serial text, OUT not_after timestamptz)
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  me uuid := probectl_internal.agent_required();
+  tenant uuid := probectl.current_tenant();
+  new_key bytea := probectl_internal.csr_key(csr);
+  old_key bytea;
+  issued record;
+BEGIN
+  SELECT c.public_key INTO old_key FROM probectl.agent_certificate c
+   WHERE c.tenant_id = tenant AND c.serial = agent_rotate.serial AND c.agent_id = me AND c.revoked_at IS NULL AND c.not_after > probectl.clock_now();
+  IF old_key IS NULL OR NOT probectl_internal.challenge_fresh(me || '/' || serial, challenge)
+     OR NOT probectl_internal.signed_by(old_key, concat(E'probectl.rotate.v1\n', challenge, E'\n', encode(sha256(new_key), 'hex'), E'\n'), proof) THEN
+    PERFORM probectl_internal.audit_denied('agent.rotate', me::text, 'denied', '{}');
+    RAISE EXCEPTION USING ERRCODE = 'PC401', MESSAGE = 'the proof does not fit the certificate in use, or the challenge is old', HINT = 'Ask for a new challenge.';
+  END IF;
+  IF new_key = old_key THEN
+    PERFORM probectl_internal.invalid('csr_pem', 'a new certificate takes a new key');
+  END IF;
+  SELECT * INTO issued FROM probectl_internal.ca_issue(csr, 'agent', ARRAY[format('spiffe://probectl/tenant/%s/agent/%s', tenant, me)]);
+  INSERT INTO probectl.agent_certificate (serial, agent_id, public_key, not_before, not_after)
+    VALUES (issued.serial, me, new_key, issued.not_before, issued.not_after);
+  certificate := issued.certificate;
+  ca_bundle := probectl.ca_bundle();
+  new_serial := issued.serial;
+  not_after := issued.not_after;
+END
+$$;
+COMMENT ON FUNCTION probectl.agent_rotate(text, text, text, bytea) IS 'a new certificate for the entered agent''s new key, asked for with the old one; the old certificate lives to its end; PC401 for the proof, PC422 for the request';
 
 -- What an agent says of itself, in its own context.
 CREATE OR REPLACE FUNCTION probectl_internal.agent_required() RETURNS uuid

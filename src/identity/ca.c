@@ -7,11 +7,13 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "core/clock.h"
 #include "core/crypto.h"
 #include "core/export.h"
 #include "core/guc.h"
 #include "core/x509.h"
 #include "funcapi.h"
+#include "port/pg_bswap.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -93,13 +95,72 @@ pctl_ca_sign(PG_FUNCTION_ARGS)
 
 PCTL_FUNCTION(pctl_csr_key);
 
-/* csr_key(csr text) -> bytea: SHA-256 of the public key, the self-signature checked */
+/* csr_key(csr text) -> bytea: SubjectPublicKeyInfo (DER), the self-signature checked */
 Datum
 pctl_csr_key(PG_FUNCTION_ARGS)
 {
-	bytea *digest = palloc(VARHDRSZ + PCTL_SHA256_LEN);
+	PG_RETURN_BYTEA_P(pctl_x509_csr_key(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+}
 
-	SET_VARSIZE(digest, VARHDRSZ + PCTL_SHA256_LEN);
-	pctl_x509_csr_key(text_to_cstring(PG_GETARG_TEXT_PP(0)), (uint8 *) VARDATA(digest));
-	PG_RETURN_BYTEA_P(digest);
+PCTL_FUNCTION(pctl_signed_by);
+
+/* signed_by(public_key bytea, data text, signature bytea) -> boolean */
+Datum
+pctl_signed_by(PG_FUNCTION_ARGS)
+{
+	text *data = PG_GETARG_TEXT_PP(1);
+
+	PG_RETURN_BOOL(pctl_x509_signed(PG_GETARG_BYTEA_PP(0), VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data),
+									PG_GETARG_BYTEA_PP(2)));
+}
+
+/* time | nonce | HMAC(time | nonce | subject): nothing is stored, so nothing can be filled up. */
+#define NONCE_LEN	   16
+#define CHALLENGE_LEN  (8 + NONCE_LEN + PCTL_SHA256_LEN)
+#define CHALLENGE_LIFE (60 * USECS_PER_SEC)
+
+static void
+challenge_mac(const uint8 *head, text *subject, uint8 mac[PCTL_SHA256_LEN])
+{
+	size_t len = VARSIZE_ANY_EXHDR(subject);
+	uint8 *input = palloc(8 + NONCE_LEN + len);
+	uint8 key[PCTL_KEY_LEN];
+
+	pctl_key_derive("probectl challenge v1", key);
+	memcpy(input, head, 8 + NONCE_LEN);
+	memcpy(input + 8 + NONCE_LEN, VARDATA_ANY(subject), len);
+	pctl_hmac_sha256(key, sizeof(key), input, 8 + NONCE_LEN + len, mac);
+}
+
+PCTL_FUNCTION(pctl_challenge_make);
+
+/* challenge_make(subject text) -> text */
+Datum
+pctl_challenge_make(PG_FUNCTION_ARGS)
+{
+	uint8 challenge[CHALLENGE_LEN];
+	uint64 now = pg_hton64((uint64) pctl_now());
+
+	memcpy(challenge, &now, 8);
+	pctl_random(challenge + 8, NONCE_LEN);
+	challenge_mac(challenge, PG_GETARG_TEXT_PP(0), challenge + 8 + NONCE_LEN);
+	PG_RETURN_TEXT_P(cstring_to_text(pctl_base64url(challenge, sizeof(challenge))));
+}
+
+PCTL_FUNCTION(pctl_challenge_fresh);
+
+/* challenge_fresh(subject text, challenge text) -> boolean: ours, for the subject, under a minute old */
+Datum
+pctl_challenge_fresh(PG_FUNCTION_ARGS)
+{
+	uint8 challenge[CHALLENGE_LEN], mac[PCTL_SHA256_LEN];
+	uint64 made;
+	int64 age;
+
+	if (!pctl_base64url_decode(text_to_cstring(PG_GETARG_TEXT_PP(1)), challenge, sizeof(challenge)))
+		PG_RETURN_BOOL(false);
+	memcpy(&made, challenge, 8);
+	age = pctl_now() - (int64) pg_ntoh64(made);
+	challenge_mac(challenge, PG_GETARG_TEXT_PP(0), mac);
+	PG_RETURN_BOOL(pctl_equal(mac, challenge + 8 + NONCE_LEN, sizeof(mac)) && age >= 0 && age < CHALLENGE_LIFE);
 }

@@ -49,7 +49,8 @@ GRANT EXECUTE ON FUNCTION probectl.user_create(text, text, text), probectl.user_
   probectl.signin_link_create(uuid, interval), probectl.api_token_create(text, uuid, interval, text[]), probectl.service_token_create(text, uuid, interval, text[]),
   probectl.api_token_rotate(uuid, interval, interval), probectl.api_token_list(), probectl.session_list(), probectl.credential_revoke(uuid),
   probectl.join_token_create(interval, uuid), probectl.session_end(), probectl.agent_revoke(uuid),
-  probectl.agent_register(text, text, text[], jsonb), probectl.agent_heartbeat(jsonb), probectl_internal.agent_required() TO probectl_app;
+  probectl.agent_register(text, text, text[], jsonb), probectl.agent_heartbeat(jsonb), probectl.agent_rotate_start(text),
+  probectl.agent_rotate(text, text, text, bytea), probectl_internal.agent_required() TO probectl_app;
 
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON probectl.tenant_user FOR EACH ROW EXECUTE FUNCTION probectl_internal.audit_row('user', 'user_id');
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON probectl.role FOR EACH ROW EXECUTE FUNCTION probectl_internal.audit_row('role', 'slug');

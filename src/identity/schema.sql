@@ -213,10 +213,11 @@ CREATE TABLE probectl.agent_certificate (
   tenant_id uuid NOT NULL DEFAULT probectl.current_tenant(),
   serial text NOT NULL CHECK (serial ~ '^[1-9a-f][0-9a-f]{0,39}$'),
   agent_id uuid NOT NULL,
+  public_key bytea NOT NULL,
   not_before timestamptz NOT NULL,
   not_after timestamptz NOT NULL,
   revoked_at timestamptz,
   PRIMARY KEY (tenant_id, serial),
   FOREIGN KEY (tenant_id, agent_id) REFERENCES probectl.agent ON DELETE CASCADE
 );
-COMMENT ON TABLE probectl.agent_certificate IS 'every certificate issued to an agent; serial in lower-case hex';
+COMMENT ON TABLE probectl.agent_certificate IS 'every certificate issued to an agent; serial in lower-case hex, public_key the SubjectPublicKeyInfo (DER)';
