@@ -26,10 +26,10 @@
 #include "utils/builtins.h"
 
 static LocalTransactionId bound_lxid = InvalidLocalTransactionId;
-static bool binding = false;		/* inside bind_tenant: the check hook lets the value pass */
-static bool tenant_set = false;		/* the setting holds a tenant now */
-static pg_uuid_t tenant_current;	/* ... this one */
-static PctlPrincipal principal;		/* kind NONE unless bound */
+static bool binding = false;     /* inside bind_tenant: the check hook lets the value pass */
+static bool tenant_set = false;  /* the setting holds a tenant now */
+static pg_uuid_t tenant_current; /* ... this one */
+static PctlPrincipal principal;  /* kind NONE unless bound */
 static int trusted_depth = 0;
 
 bool
@@ -49,8 +49,8 @@ pctl_principal(void)
 const char *
 pctl_principal_kind_name(PctlPrincipalKind kind)
 {
-	static const char *const names[] = {"none",	  "system", "user",	   "token",
-										"service", "agent",  "operator"};
+	static const char *const names[] = {"none",    "system", "user",    "token",
+	                                    "service", "agent",  "operator"};
 
 	return names[kind];
 }
@@ -104,7 +104,7 @@ pctl_tenant_required(void)
 {
 	if (!tenant_set)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
-						errmsg("this transaction is bound to no tenant")));
+		                errmsg("this transaction is bound to no tenant")));
 	return &tenant_current;
 }
 
@@ -152,6 +152,16 @@ pctl_tenant_setting_assign(const char *newval, void *extra)
 		memcpy(&tenant_current, extra, sizeof(tenant_current));
 }
 
+/* Debugging output shows plans, and plans show estimates of everybody's rows. Asked for before the
+ * tenant was entered, it is turned off until the transaction ends. */
+static void
+quiet_messages(void)
+{
+	if (client_min_messages < NOTICE)
+		(void) set_config_option("client_min_messages", "notice", PGC_USERSET, PGC_S_SESSION,
+		                         GUC_ACTION_LOCAL, true, ERROR, false);
+}
+
 /* Takes the transaction for one tenant; from here on nothing but the end of it lets go. */
 void
 pctl_context_bind_tenant(const pg_uuid_t *tenant)
@@ -160,19 +170,24 @@ pctl_context_bind_tenant(const pg_uuid_t *tenant)
 
 	if (pctl_context_bound())
 		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN),
-						errmsg("this transaction is already bound to a tenant"),
-						errhint("Commit or roll back first.")));
+		                errmsg("this transaction is already bound to a tenant"),
+		                errhint("Commit or roll back first.")));
 	if (IsInParallelMode())
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
-						errmsg("cannot bind a tenant during a parallel operation")));
+		                errmsg("cannot bind a tenant during a parallel operation")));
+	if (pctl_guard_holds_cursor())
+		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN),
+		                errmsg("a transaction with a cursor WITH HOLD cannot enter a tenant"),
+		                errhint("Commit or roll back first.")));
 	bound_lxid = PCTL_MY_LXID;
 	memset(&principal, 0, sizeof(principal));
 	pctl_uuid_text(tenant, text);
+	quiet_messages();
 	binding = true;
 	PG_TRY();
 	{
 		(void) set_config_option("probectl.tenant_id", text, PGC_SUSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, ERROR, false);
+		                         GUC_ACTION_LOCAL, true, ERROR, false);
 	}
 	PG_FINALLY();
 	{
@@ -196,7 +211,7 @@ pctl_context_bind_principal(const PctlPrincipal *who)
 	Assert(pctl_context_bound() && trusted_depth == 0);
 	principal = *who;
 	(void) set_config_option("role", "probectl_app", superuser() ? PGC_SUSET : PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, ERROR, false);
+	                         PGC_S_SESSION, GUC_ACTION_LOCAL, true, ERROR, false);
 }
 
 /* Looked up each time: roles may be dropped and made again with another oid. */
@@ -205,7 +220,7 @@ pctl_trusted_begin(PctlTrusted *saved)
 {
 	GetUserIdAndSecContext(&saved->user, &saved->sec);
 	SetUserIdAndSecContext(get_role_oid("probectl_owner", false),
-						   saved->sec | SECURITY_LOCAL_USERID_CHANGE);
+	                       saved->sec | SECURITY_LOCAL_USERID_CHANGE);
 	trusted_depth++;
 }
 
@@ -235,8 +250,7 @@ context_xact_end(XactEvent event, void *arg)
 			memset(&principal, 0, sizeof(principal));
 			trusted_depth = 0;
 			break;
-		default:
-			break;
+		default: break;
 	}
 }
 
@@ -306,7 +320,7 @@ pctl_principal_has(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_BOOL(false);
 	PG_RETURN_BOOL(pctl_principal_may(pctl_principal(), PG_GETARG_INT32(0),
-									  PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1)));
+	                                  PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1)));
 }
 
 PCTL_FUNCTION(pctl_principal_policies);

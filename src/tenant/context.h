@@ -15,11 +15,11 @@
 typedef enum PctlPrincipalKind
 {
 	PCTL_PRINCIPAL_NONE = 0,
-	PCTL_PRINCIPAL_SYSTEM, /* enter_tenant: a trusted login */
-	PCTL_PRINCIPAL_USER,   /* enter_session with a session */
-	PCTL_PRINCIPAL_TOKEN,  /* enter_session with a user's API token */
+	PCTL_PRINCIPAL_SYSTEM,  /* enter_tenant: a trusted login */
+	PCTL_PRINCIPAL_USER,    /* enter_session with a session */
+	PCTL_PRINCIPAL_TOKEN,   /* enter_session with a user's API token */
 	PCTL_PRINCIPAL_SERVICE, /* enter_session with a service account's API token */
-	PCTL_PRINCIPAL_AGENT,  /* enter_agent */
+	PCTL_PRINCIPAL_AGENT,   /* enter_agent */
 	PCTL_PRINCIPAL_OPERATOR /* enter_break_glass: read only, what the grant names */
 } PctlPrincipalKind;
 
@@ -34,10 +34,10 @@ typedef struct PctlPrincipal
 {
 	PctlPrincipalKind kind;
 	pg_uuid_t tenant;
-	pg_uuid_t id;		  /* user, service account, agent or operator */
+	pg_uuid_t id;         /* user, service account, agent or operator */
 	pg_uuid_t credential; /* session, token or grant; zero otherwise */
-	uint64 permissions;	  /* in the whole tenant: bit per row of probectl.permission */
-	bool has_policies;	  /* the tenant has access policies: ask them as well */
+	uint64 permissions;   /* in the whole tenant: bit per row of probectl.permission */
+	bool has_policies;    /* the tenant has access policies: ask them as well */
 	int project_count;
 	PctlProjectPermissions *projects; /* sorted by project; TopTransactionContext */
 } PctlPrincipal;
@@ -64,7 +64,8 @@ bool pctl_context_bound(void);
 /* Binds the tenant for credential checks, then the principal. Between the two nothing but the
  * trusted lookup may run. Raises when the transaction was bound before. */
 void pctl_context_bind_tenant(const pg_uuid_t *tenant);
-void pctl_context_name_principal(const PctlPrincipal *principal); /* for the record of what follows */
+void
+pctl_context_name_principal(const PctlPrincipal *principal); /* for the record of what follows */
 void pctl_context_bind_principal(const PctlPrincipal *principal);
 
 /* Runs what follows as probectl_owner, under row-level security still. */
@@ -82,5 +83,8 @@ void pctl_tenant_setting_assign(const char *newval, void *extra);
 
 void pctl_context_init(void);
 void pctl_guard_init(void);
+
+/* True when this transaction declared a cursor WITH HOLD: it cannot be bound any more. */
+bool pctl_guard_holds_cursor(void);
 
 #endif

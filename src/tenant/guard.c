@@ -11,12 +11,14 @@
  */
 #include "tenant/context.h"
 
+#include "access/sysattr.h"
 #include "access/xact.h"
 #include "audit/deferred.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "compat.h"
 #include "core/errors.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -35,57 +37,82 @@ static ExecutorCheckPerms_hook_type previous_perms = NULL;
 
 /* Server functions a bound transaction may not call; a trailing * means every name so begun. */
 static const char *const refused_functions[] = {
-	"currtid*",
-	"currval",
-	"database_to_xml*",
-	"lastval",
-	"lo_*",
-	"loread",
-	"lowrite",
-	"nextval",
-	"pg_advisory_*",
-	"pg_blocking_pids",
-	"pg_cancel_backend",
-	"pg_column_is_updatable",
-	"pg_current_snapshot",
-	"pg_current_wal_*",
-	"pg_cursor",
-	"pg_database_size",
-	"pg_export_snapshot",
-	"pg_get_*",
-	"pg_indexes_size",
-	"pg_last_*",
-	"pg_lock_status",
-	"pg_logical_*",
-	"pg_ls_*",
-	"pg_mcv_list_items",
-	"pg_notify",
-	"pg_prepared_*",
-	"pg_read_*",
-	"pg_relation_*",
-	"pg_safe_snapshot_blocking_pids",
-	"pg_sequence_last_value",
-	"pg_stat_*",
-	"pg_table_size",
-	"pg_tablespace_size",
-	"pg_terminate_backend",
-	"pg_total_relation_size",
-	"pg_try_advisory_*",
-	"pg_xact_*",
-	"query_to_xml*",
-	"schema_to_xml*",
-	"set_config",
-	"setval",
-	"table_to_xml*",
-	"txid_current_snapshot",
-	"txid_status",
+    "currtid*",
+    "currval",
+    "database_to_xml*",
+    "lastval",
+    "lo_*",
+    "loread",
+    "lowrite",
+    "nextval",
+    "pg_advisory_*",
+    "pg_blocking_pids",
+    "pg_cancel_backend",
+    "pg_column_is_updatable",
+    "pg_control_*",
+    "pg_current_snapshot",
+    "pg_current_wal_*",
+    "pg_current_xact_id*",
+    "pg_cursor",
+    "pg_database_size",
+    "pg_export_snapshot",
+    "pg_get_*",
+    "pg_indexes_size",
+    "pg_last_*",
+    "pg_lock_status",
+    "pg_logical_*",
+    "pg_ls_*",
+    "pg_mcv_list_items",
+    "pg_notification_queue_usage",
+    "pg_notify",
+    "pg_prepared_*",
+    "pg_read_*",
+    "pg_relation_*",
+    "pg_safe_snapshot_blocking_pids",
+    "pg_sequence_last_value",
+    "pg_show_*",
+    "pg_stat_*",
+    "pg_table_size",
+    "pg_tablespace_*",
+    "pg_terminate_backend",
+    "pg_total_relation_size",
+    "pg_try_advisory_*",
+    "pg_xact_*",
+    "query_to_xml*",
+    "schema_to_xml*",
+    "set_config",
+    "setseed",
+    "setval",
+    "table_to_xml*",
+    "txid_current*",
+    "txid_status",
 };
 
-/* Only the tenant's own statements are judged: bound, and running as the tenant's role. */
+static LocalTransactionId held_lxid =
+    InvalidLocalTransactionId; /* ... declared a cursor WITH HOLD */
+
+/*
+ * Security definer code is trusted when it is the extension's or a superuser's. A login can make
+ * functions of its own in pg_temp, and what they may do must not be more than what it may.
+ */
+static bool
+definer_trusted(void)
+{
+	return InLocalUserIdChange() &&
+	       (GetUserId() == get_role_oid("probectl_owner", true) || superuser());
+}
+
+/* Only the tenant's own statements are judged: bound, and not inside trusted code. */
 static bool
 guard_applies(void)
 {
-	return pctl_context_bound() && !pctl_trusted() && !InLocalUserIdChange();
+	return pctl_context_bound() && !pctl_trusted() && !definer_trusted();
+}
+
+bool
+pctl_guard_holds_cursor(void)
+{
+	return held_lxid != InvalidLocalTransactionId && held_lxid == PCTL_MY_LXID;
 }
 
 static void
@@ -93,17 +120,16 @@ refuse(const char *what)
 {
 	pctl_audit_denied("sql.refused", what, "denied", "{}");
 	ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN),
-					errmsg("%s is not allowed in a tenant context", what)));
+	                errmsg("%s is not allowed in a tenant context", what)));
 }
 
 static void
 guard_set(const VariableSetStmt *stmt)
 {
-	static const char *const fixed[] = {"role", "session_authorization", "row_security",
-										"session_replication_role", "search_path",
-										/* a plan that is printed tells what EXPLAIN would */
-										"client_min_messages", "debug_print_parse",
-										"debug_print_plan", "debug_print_rewritten"};
+	static const char *const fixed[] = {
+	    "role", "session_authorization", "row_security", "session_replication_role", "search_path",
+	    /* a plan that is printed tells what EXPLAIN would */
+	    "client_min_messages", "debug_print_parse", "debug_print_plan", "debug_print_rewritten"};
 
 	if (stmt->kind == VAR_RESET_ALL || !stmt->is_local || stmt->name == NULL)
 		refuse("SET other than SET LOCAL");
@@ -124,6 +150,15 @@ guard_transaction(const TransactionStmt *stmt)
 		case TRANS_STMT_ROLLBACK_PREPARED: refuse("a prepared transaction"); break;
 		default: break;
 	}
+}
+
+/* A held cursor is read to its end at commit, as whoever the transaction has become by then. */
+static void
+note_held_cursor(Node *node)
+{
+	if (nodeTag(node) == T_DeclareCursorStmt &&
+	    (((DeclareCursorStmt *) node)->options & CURSOR_OPT_HOLD) != 0)
+		held_lxid = PCTL_MY_LXID;
 }
 
 /* The short list: what is not on it is refused by its command tag. */
@@ -155,16 +190,18 @@ guard_utility(Node *node)
 
 static void
 guard_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-					  ProcessUtilityContext context, ParamListInfo params,
-					  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
+                      ProcessUtilityContext context, ParamListInfo params,
+                      QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
 {
 	if (guard_applies())
 		guard_utility(pstmt->utilityStmt);
+	else
+		note_held_cursor(pstmt->utilityStmt);
 	if (previous_utility)
 		previous_utility(pstmt, query, read_only_tree, context, params, environment, dest, qc);
 	else
 		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest,
-								qc);
+		                        qc);
 }
 
 static bool
@@ -176,7 +213,7 @@ name_refused(const char *name)
 		size_t len = strlen(pattern);
 
 		if (pattern[len - 1] == '*' ? strncmp(name, pattern, len - 1) == 0
-									: strcmp(name, pattern) == 0)
+		                            : strcmp(name, pattern) == 0)
 			return true;
 	}
 	return false;
@@ -199,10 +236,11 @@ function_refused(Oid function)
 		return false;
 	if (verdicts == NULL)
 	{
-		HASHCTL ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(Verdict), .hcxt = TopMemoryContext};
+		HASHCTL ctl = {
+		    .keysize = sizeof(Oid), .entrysize = sizeof(Verdict), .hcxt = TopMemoryContext};
 
 		verdicts = hash_create("probectl refused functions", 256, &ctl,
-							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		                       HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
 	verdict = hash_search(verdicts, &function, HASH_FIND, NULL);
 	if (verdict == NULL)
@@ -222,11 +260,41 @@ guard_object_access(ObjectAccessType access, Oid class, Oid object, int subid, v
 	if (previous_access)
 		previous_access(access, class, object, subid, arg);
 	if (access == OAT_FUNCTION_EXECUTE && class == ProcedureRelationId && guard_applies() &&
-		function_refused(object))
+	    function_refused(object))
 		refuse("calling this function");
 }
 
-/* Catalogs say how many rows others have; a bound tenant does not read them. */
+/* Where a row lies and which transaction wrote it tell how much everybody writes. */
+static bool
+reads_row_position(const RangeTblEntry *rte)
+{
+	static const AttrNumber positions[] = {
+	    SelfItemPointerAttributeNumber, MinTransactionIdAttributeNumber,
+	    MinCommandIdAttributeNumber, MaxTransactionIdAttributeNumber, MaxCommandIdAttributeNumber};
+
+	for (size_t i = 0; i < lengthof(positions); i++)
+		if (bms_is_member(positions[i] - FirstLowInvalidHeapAttributeNumber, rte->selectedCols))
+			return true;
+	return false;
+}
+
+/* What a bound tenant does not read, or NULL. Catalogs say how many rows others have; a temporary
+ * table outlives the transaction and would carry rows to the next tenant of the session. */
+static const char *
+relation_refused(const RangeTblEntry *rte)
+{
+	Oid schema = get_rel_namespace(rte->relid);
+
+	if (schema == PG_CATALOG_NAMESPACE || schema == PG_TOAST_NAMESPACE ||
+	    rte->relid < FirstNormalObjectId)
+		return "reading a system catalog";
+	if (isAnyTempNamespace(schema))
+		return "using a temporary table";
+	if (reads_row_position(rte))
+		return "reading the position of a row";
+	return NULL;
+}
+
 static bool
 guard_check_perms(List *rangetable, bool abort)
 {
@@ -239,18 +307,15 @@ guard_check_perms(List *rangetable, bool abort)
 	foreach (cell, rangetable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
-		Oid schema;
+		const char *refused;
 
 		if (rte->rtekind != RTE_RELATION || OidIsValid(rte->checkAsUser))
 			continue;
-		schema = get_rel_namespace(rte->relid);
-		if (schema == PG_CATALOG_NAMESPACE || schema == PG_TOAST_NAMESPACE ||
-			(rte->relid < FirstNormalObjectId))
-		{
-			if (abort)
-				refuse("reading a system catalog");
+		refused = relation_refused(rte);
+		if (refused != NULL && abort)
+			refuse(refused);
+		if (refused != NULL)
 			return false;
-		}
 	}
 	return true;
 }
