@@ -92,6 +92,8 @@ static const struct
 } statements[DB_STATEMENTS] = {
     [DB_BEGIN] = {"b", "BEGIN", 0},
     [DB_ENTER] = {"e", "SELECT probectl.enter_session($1)", 1},
+    /* An open page that asks by itself does not keep its session alive. */
+    [DB_PEEK] = {"p", "SELECT probectl.enter_session($1, false)", 1},
     [DB_COMMIT] = {"c", "COMMIT", 0},
     [DB_CALL] = {"call", "SELECT status, body FROM probectl.api_call($1, $2, $3, $4, $5)", 5},
     [DB_TENANT] = {"tenant", "SELECT probectl.current_tenant()", 0},
@@ -507,7 +509,7 @@ conn_send(struct db_conn *c, struct db_op *op)
 
 	ok = conn_send_statement(c, DB_BEGIN, NULL);
 	if (ok && op->entered)
-		ok = conn_send_statement(c, DB_ENTER, &op->token);
+		ok = conn_send_statement(c, op->statement == DB_TENANT ? DB_PEEK : DB_ENTER, &op->token);
 	ok = ok && conn_send_statement(c, op->statement, op->params) && PQpipelineSync(c->pg) == 1 &&
 	     conn_send_statement(c, DB_COMMIT, NULL) && PQpipelineSync(c->pg) == 1;
 	if (!ok)

@@ -24,6 +24,7 @@ enum db_statement
 {
 	DB_BEGIN,
 	DB_ENTER,
+	DB_PEEK, /* as DB_ENTER, without counting as use */
 	DB_COMMIT,
 	DB_CALL,   /* method, path, params, query, body -> status, body */
 	DB_TENANT, /* -> tenant uuid */

@@ -252,29 +252,36 @@ COMMENT ON FUNCTION probectl.audit_prune(interval) IS 'deletes events of the bou
 
 CREATE OR REPLACE FUNCTION probectl.audit_export(after bigint DEFAULT 0, page integer DEFAULT 1000) RETURNS SETOF text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  WITH cut AS MATERIALIZED (
+    SELECT h.tenant_id, h.pruned_seq, h.pruned_hash, h.pruned_frontier, audit_export.after <= 0 OR audit_export.after < h.pruned_seq AS first
+      FROM probectl.audit_head h WHERE h.tenant_id = probectl.current_tenant()
+  ), events AS MATERIALIZED (
+    SELECT e.* FROM probectl.audit_event e
+     WHERE e.tenant_id = probectl.current_tenant() AND e.seq > audit_export.after
+     ORDER BY e.seq LIMIT least(greatest(page, 1), 100000)
+  )
   -- An event is written field by field: data keeps its own text, so that its hash can be made again.
   SELECT l.line FROM (
-    (SELECT e.seq, 1 AS kind,
+    SELECT e.seq, 1 AS kind,
            concat('{"kind":"event","stream":"', e.tenant_id, '","seq":', e.seq, ',"at_us":', (extract(epoch FROM e.at - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint,
                   ',"at":"', probectl_internal.time_text(e.at), '","actor":', to_json(e.actor), ',"action":', to_json(e.action), ',"target":', to_json(e.target),
                   ',"outcome":', to_json(e.outcome), ',"data_text":', to_json(e.data::text), ',"prev_hash":"', encode(e.prev_hash, 'hex'),
                   '","hash":"', encode(e.hash, 'hex'), '"}') AS line
-      FROM probectl.audit_event e
-     WHERE e.tenant_id = probectl.current_tenant() AND e.seq > audit_export.after
-     ORDER BY e.seq LIMIT least(greatest(page, 1), 100000))
+      FROM events e
     UNION ALL
+    -- Each behind the event it was made at; the one at which retention has cut, behind the start. One at the very
+    -- place where an export goes on comes again, as it may have been made since.
     SELECT c.size, 2,
            concat('{"kind":"checkpoint","stream":"', c.tenant_id, '","size":', c.size, ',"prev_size":', c.prev_size, ',"at":"', probectl_internal.time_text(c.at), '","head_hash":"',
                   encode(c.head_hash, 'hex'), '","root":"', encode(c.root, 'hex'), '","signature":"', encode(c.signature, 'hex'),
                   '","public_key":"', encode(c.public_key, 'hex'), '"}')
-      FROM probectl.audit_checkpoint c
-     WHERE c.tenant_id = probectl.current_tenant() AND c.size > audit_export.after
-       AND c.size <= audit_export.after + least(greatest(page, 1), 100000)
+      FROM probectl.audit_checkpoint c, cut
+     WHERE c.tenant_id = probectl.current_tenant() AND (c.size >= audit_export.after OR cut.first)
+       AND c.size <= (SELECT coalesce(max(e.seq), greatest(cut.pruned_seq, audit_export.after)) FROM events e)
     UNION ALL
-    SELECT 0, 0, concat('{"kind":"start","stream":"', h.tenant_id, '","pruned_seq":', h.pruned_seq, ',"pruned_hash":"', encode(h.pruned_hash, 'hex'),
-                        '","pruned_frontier":"', encode(h.pruned_frontier, 'hex'), '"}')
-      FROM probectl.audit_head h WHERE h.tenant_id = probectl.current_tenant() AND audit_export.after <= h.pruned_seq
+    SELECT 0, 0, concat('{"kind":"start","stream":"', cut.tenant_id, '","pruned_seq":', cut.pruned_seq, ',"pruned_hash":"', encode(cut.pruned_hash, 'hex'),
+                        '","pruned_frontier":"', encode(cut.pruned_frontier, 'hex'), '"}')
+      FROM cut WHERE cut.first
   ) l ORDER BY l.seq, l.kind
 $$;
 COMMENT ON FUNCTION probectl.audit_export(bigint, integer) IS 'the bound tenant''s chain as JSON Lines after a sequence number: start, events, checkpoints; call again with the last seq to go on';
-

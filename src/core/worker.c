@@ -436,6 +436,8 @@ worker_xact(XactEvent event, void *arg)
 
 		LWLockAcquire(shmem->lock, LW_EXCLUSIVE);
 		entry = database_entry(MyDatabaseId, false);
+		if (wake_launcher && entry != NULL)
+			entry->blocked_until = 0;
 		if (wake_launcher && entry != NULL && entry->state == DATABASE_ABSENT)
 		{
 			entry->state = DATABASE_UNKNOWN;
@@ -506,6 +508,21 @@ statement_database(Node *node)
 	}
 }
 
+/* DROP EXTENSION takes locks that workers want in another order; DROP DATABASE waits for them. */
+static bool
+drops_extension(Node *node)
+{
+	DropStmt *stmt = (DropStmt *) node;
+	ListCell *cell;
+
+	if (nodeTag(node) != T_DropStmt || stmt->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach (cell, stmt->objects)
+		if (strcmp(strVal(lfirst(cell)), "probectl") == 0)
+			return true;
+	return false;
+}
+
 static void
 worker_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 					   ProcessUtilityContext context, ParamListInfo params,
@@ -517,6 +534,13 @@ worker_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tre
 	if (OidIsValid(database) && database != MyDatabaseId && shmem != NULL &&
 		pg_database_ownercheck(database, GetUserId()))
 		pctl_worker_stop_database(database);
+	if (shmem != NULL && drops_extension(pstmt->utilityStmt))
+	{
+		Oid extension = get_extension_oid("probectl", true);
+
+		if (OidIsValid(extension) && pg_extension_ownercheck(extension, GetUserId()))
+			pctl_worker_stop_database(MyDatabaseId);
+	}
 	if (previous_utility)
 		previous_utility(pstmt, query, read_only_tree, context, params, environment, dest, qc);
 	else

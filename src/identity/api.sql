@@ -3,6 +3,10 @@ CREATE OR REPLACE FUNCTION probectl.enter_session(token text) RETURNS void
   LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_enter_session';
 COMMENT ON FUNCTION probectl.enter_session(text) IS 'binds this transaction to the user and tenant of a session (pcs_) or API token (pct_) and goes on as probectl_app; PC401 when it is unknown, expired or revoked';
 
+CREATE OR REPLACE FUNCTION probectl.enter_session(token text, used boolean) RETURNS void
+  LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_enter_session';
+COMMENT ON FUNCTION probectl.enter_session(text, boolean) IS 'as enter_session(token); with used false it is not counted as use, so an open page does not keep its session alive';
+
 CREATE OR REPLACE FUNCTION probectl.enter_agent(tenant uuid, agent uuid, serial text) RETURNS void
   LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_enter_agent';
 COMMENT ON FUNCTION probectl.enter_agent(uuid, uuid, text) IS 'binds this transaction to the agent of a verified certificate and goes on as probectl_app; PC401 when the certificate is unknown or revoked, PC403 when the tenant is not active';

@@ -218,7 +218,7 @@ read_session(PctlPrincipal *who, const char *kind, TimestampTz *used)
 
 PCTL_FUNCTION(pctl_enter_session);
 
-/* probectl.enter_session(token text) -> void */
+/* probectl.enter_session(token text [, used boolean]) -> void */
 Datum
 pctl_enter_session(PG_FUNCTION_ARGS)
 {
@@ -241,7 +241,8 @@ pctl_enter_session(PG_FUNCTION_ARGS)
 		refuse_credential();
 	if (read_session(&who, credential.kind, &used))
 		load_projects(&who);
-	touch_session(&who, used, now);
+	if (PG_NARGS() < 2 || PG_GETARG_BOOL(1))
+		touch_session(&who, used, now);
 	SPI_finish();
 	pctl_trusted_end(&saved);
 	/* After the credential proved good: a guess does not spend a tenant's budget. */

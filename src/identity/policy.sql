@@ -37,7 +37,7 @@ CREATE POLICY permission_reads ON probectl.access_policy AS RESTRICTIVE FOR SELE
 CREATE POLICY permission_reads ON probectl.agent AS RESTRICTIVE FOR SELECT TO probectl_app USING (probectl_internal.holds('agent.read'));
 CREATE POLICY permission_reads ON probectl.agent_state AS RESTRICTIVE FOR SELECT TO probectl_app USING (probectl_internal.holds('agent.read'));
 
-GRANT EXECUTE ON FUNCTION probectl.enter_session(text), probectl.signin_redeem(text, text), probectl.agent_enroll(text, text, text, text),
+GRANT EXECUTE ON FUNCTION probectl.enter_session(text), probectl.enter_session(text, boolean), probectl.signin_redeem(text, text), probectl.agent_enroll(text, text, text, text),
   probectl.ca_root() TO probectl_gateway;
 GRANT EXECUTE ON FUNCTION probectl.enter_agent(uuid, uuid, text) TO probectl_ingest;
 GRANT EXECUTE ON FUNCTION probectl_internal.holds(text), probectl_internal.permissions_held(), probectl_internal.may(text, uuid), probectl_internal.may_on(text, uuid, jsonb),
