@@ -3,7 +3,7 @@
 // What the pages ask, and when they ask again: on an event of the stream, after a change
 // made here, and when the window is looked at again. Nothing polls.
 import { QueryClient, useInfiniteQuery, useMutation, useQuery, useQueryClient, type QueryKey } from '@tanstack/react-query';
-import { useEffect } from 'react';
+import { useEffect, useRef } from 'react';
 import { createCoalescer } from '../lib/coalesce';
 import { live, type EventKind } from '../state/live';
 import { ApiError, collect, request } from './client';
@@ -41,16 +41,16 @@ export function createQueryClient(): QueryClient {
   });
 }
 
-/** Asks `key` again, coalesced, on each event of these kinds. */
+/**
+ * Asks `key` again, coalesced, on each event of these kinds. A request that is under way
+ * when the event comes is given up for a new one: it may have read before the change.
+ */
 function useRefetchOn(kinds: readonly EventKind[], key: QueryKey): void {
   const client = useQueryClient();
   const id = JSON.stringify([kinds, key]);
   useEffect(() => {
     const [onKinds, queryKey] = JSON.parse(id) as [EventKind[], QueryKey];
-    const coalescer = createCoalescer(
-      () => client.refetchQueries({ queryKey, exact: true, type: 'active' }, { cancelRefetch: false }),
-      REFETCH_GAP_MS,
-    );
+    const coalescer = createCoalescer(() => client.refetchQueries({ queryKey, exact: true, type: 'active' }), REFETCH_GAP_MS);
     const offs = onKinds.map((kind) => live.on(kind, coalescer.poke));
     return () => {
       offs.forEach((off) => off());
@@ -145,11 +145,15 @@ export function useHistory(testId: string, agentId: string, hours: number, newes
   const client = useQueryClient();
   const key = keys.history(testId, agentId, hours);
   const id = JSON.stringify(key);
+  const asked = useRef<string | null>(null);
   useEffect(() => {
-    if (newest) void client.refetchQueries({ queryKey: JSON.parse(id) as QueryKey, exact: true }, { cancelRefetch: false });
+    // The first answer is asked for by the query itself, once the newest run is known.
+    if (newest && asked.current && asked.current !== newest) void client.refetchQueries({ queryKey: JSON.parse(id) as QueryKey, exact: true });
+    asked.current = newest;
   }, [client, id, newest]);
   return useQuery({
     queryKey: key,
+    enabled: newest !== null,
     queryFn: ({ signal }) => fetchHistory(testId, agentId, hours, client.getQueryData<History>(key), signal),
   });
 }

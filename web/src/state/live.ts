@@ -3,7 +3,8 @@
 // The event stream. It says only that something of a kind changed; what changed is asked
 // by the queries that show it. EventSource reconnects by itself after a broken connection,
 // but gives up when it is refused; then we knock again, 1 s doubling to 30 s with jitter.
-// After every (re)connection all kinds are told: what happened meanwhile was not heard.
+// After every connection, the first as well, all kinds are told: what happened before it
+// stood was not heard.
 import { useSyncExternalStore } from 'react';
 
 export type EventKind = 'result' | 'test' | 'agent';
@@ -110,12 +111,11 @@ export class LiveStream {
   }
 
   private opened(): void {
-    const first = this.snapshot.state === 'connecting';
     this.attempts = 0;
     window.clearTimeout(this.degradedTimer);
     this.degradedTimer = undefined;
     this.set({ state: 'live', since: null });
-    if (!first) KINDS.forEach((kind) => this.emit(kind));
+    KINDS.forEach((kind) => this.emit(kind));
   }
 
   private failed(source: EventSource): void {
