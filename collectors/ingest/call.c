@@ -27,8 +27,8 @@
 #define CALL_SPARE 256
 
 static const struct method *const methods[] = {
-    &method_results,  &method_tests,  &method_heartbeat,
-    &method_register, &method_attest, &method_config,
+    &method_results, &method_tests,  &method_heartbeat, &method_register,
+    &method_attest,  &method_config, &method_rotate,
 };
 
 static const struct
@@ -121,7 +121,13 @@ call_free(struct call *call)
 	free(call);
 }
 
-static void
+void
+call_ref(struct call *call)
+{
+	call->refs++;
+}
+
+void
 call_unref(struct call *call)
 {
 	if (--call->refs == 0)
@@ -145,6 +151,7 @@ call_over(struct call *call)
 	if (call->over)
 		return;
 	call->over = true;
+	entry_gone(call);
 	if (call->method != NULL && call->method->gone != NULL)
 		call->method->gone(call);
 }
@@ -288,6 +295,22 @@ call_refuse(struct call *call, enum stat reason, grpc_status_code code, const ch
 	call_finish(call, code, text, NULL);
 }
 
+/* A message on its way may wait for a peer that reads nothing: gRPC drops it. */
+void
+call_cut(struct call *call, grpc_status_code code, const char *text)
+{
+	if (call->finishing)
+		return;
+	if (!call->sending)
+	{
+		call_finish(call, code, text, NULL);
+		return;
+	}
+	call->finishing = true;
+	grpc_call_cancel_with_status(call->call, code, text, NULL);
+	call_over(call);
+}
+
 /* ---- the database ---- */
 
 void
@@ -304,8 +327,13 @@ call_ask(struct call *call)
 }
 
 void
-call_answered(struct call *call)
+call_answered(struct call *call, struct db_request *request)
 {
+	if (request != &call->request)
+	{
+		entry_answered(call, request);
+		return;
+	}
 	call->asking = false;
 	call->method->answered(call);
 	call_unref(call);

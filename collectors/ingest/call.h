@@ -91,6 +91,7 @@ struct call
 {
 	TAILQ_ENTRY(call) all;     /* server->calls */
 	TAILQ_ENTRY(call) waiting; /* server->starved, server->waiters */
+	TAILQ_ENTRY(call) suspect; /* server->suspects */
 	struct server *server;
 	grpc_call *call;
 	const struct method *method;
@@ -103,6 +104,13 @@ struct call
 	bool greeted;   /* initial metadata was sent */
 	bool sending;
 	bool asking; /* request is with the database */
+	enum
+	{
+		ENTRY_TRUSTED,      /* -> SUSPECT */
+		ENTRY_SUSPECT,      /* in server->suspects -> CHECKED */
+		ENTRY_CHECKED,      /* with the database -> TRUSTED, SUSPECT when it is unavailable */
+		ENTRY_CHECKED_STALE /* the same, and something happened since -> SUSPECT */
+	} entry;
 	int cancelled;
 	struct tag close_tag, receive_tag, send_tag, greet_tag, finish_tag;
 	grpc_byte_buffer *received, *out;
@@ -128,7 +136,8 @@ struct server
 	grpc_completion_queue *queue;
 	struct db *db;
 	struct call_list calls, starved, waiters;
-	int call_count, stream_count, waiter_count;
+	struct call_list suspects; /* calls whose right to go on is to be asked for (entry.c) */
+	int call_count, stream_count, waiter_count, checks;
 	int64_t stream_max;
 	int64_t memory_max, memory; /* bytes of batches read and not answered */
 	bool stopping;
@@ -157,8 +166,15 @@ void call_refuse(struct call *call, enum stat reason, grpc_status_code code, con
 /* Hands call->request to the database; `answered` follows. */
 void call_ask(struct call *call);
 
-/* The answer of the database arrived. */
-void call_answered(struct call *call);
+/* The answer of the database arrived: to the call's question, or to one of entry.c. */
+void call_answered(struct call *call, struct db_request *request);
+
+/* A call lives on while a question about it is under way. */
+void call_ref(struct call *call);
+void call_unref(struct call *call);
+
+/* Ends the call at once, whatever it is doing. */
+void call_cut(struct call *call, grpc_status_code code, const char *text);
 
 /* Clears the results of call->request; before it is filled for another question. */
 void call_clear(struct call *call);
@@ -176,7 +192,7 @@ int64_t call_now_ms(void);
 /* ---- methods ---- */
 
 extern const struct method method_register, method_attest, method_heartbeat, method_config,
-    method_results, method_tests;
+    method_results, method_tests, method_rotate;
 
 /* stream.c: memory became free, read on. */
 void stream_resume(struct server *server);
@@ -184,5 +200,12 @@ void stream_resume(struct server *server);
 /* pull.c: the tests of a tenant changed (NULL: of any), or time passed. */
 void pull_event(struct server *server, const uint8_t tenant[16]);
 void pull_tick(struct server *server);
+
+/* entry.c: agents of a tenant (NULL: of any) may have lost their right; one call; time passed. */
+void entry_event(struct server *server, const uint8_t tenant[16]);
+void entry_suspect(struct call *call);
+void entry_answered(struct call *call, struct db_request *request);
+void entry_gone(struct call *call);
+void entry_tick(struct server *server);
 
 #endif

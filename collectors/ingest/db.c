@@ -72,6 +72,12 @@ static const struct db_statement_def db_statements[DB_STATEMENTS] = {
                       1, -1, 0},
     [DB_TESTS] = {"tests", "SELECT revision, bundle FROM probectl.agent_tests($1::bigint)", 1, -1,
                   1},
+    [DB_ROTATE_START] = {"rotate_start", "SELECT probectl.agent_rotate_start($1::text)", 1, -1, 0},
+    [DB_ROTATE] = {"rotate",
+                   "SELECT certificate, ca_bundle, new_serial,"
+                   " pg_catalog.floor(extract(epoch FROM not_after))::bigint"
+                   " FROM probectl.agent_rotate($1::text, $2::text, $3::text, $4::bytea)",
+                   4, 3, 0},
 };
 
 /* A commit that could be lost by a crash is no commit for a producer, so "off" is overruled. */

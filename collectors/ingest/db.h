@@ -25,11 +25,13 @@
 
 enum db_statement
 {
-	DB_ENTER_ONLY, /* the identity check alone */
-	DB_INGEST,     /* plane text, batch bytea */
-	DB_REGISTER,   /* hostname, version, capabilities text[], labels jsonb */
-	DB_HEARTBEAT,  /* status jsonb */
-	DB_TESTS,      /* known revision; answers in binary */
+	DB_ENTER_ONLY,   /* the identity check alone */
+	DB_INGEST,       /* plane text, batch bytea */
+	DB_REGISTER,     /* hostname, version, capabilities text[], labels jsonb */
+	DB_HEARTBEAT,    /* status jsonb */
+	DB_TESTS,        /* known revision; answers in binary */
+	DB_ROTATE_START, /* serial */
+	DB_ROTATE,       /* serial, csr, challenge, proof bytea */
 	DB_STATEMENTS,
 };
 

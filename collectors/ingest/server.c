@@ -41,6 +41,14 @@ struct server_accept
 	grpc_metadata_array metadata;
 };
 
+/* Tenants of which something was told. */
+struct server_events
+{
+	uint8_t tenants[SERVER_EVENTS_MAX][16];
+	int count;
+	bool all;
+};
+
 static struct
 {
 	struct server server;
@@ -55,9 +63,8 @@ static struct
 	/* The mail box: everything below belongs to the lock. */
 	pthread_mutex_t lock;
 	struct db_request *answered, **answered_tail;
-	uint8_t events[SERVER_EVENTS_MAX][16];
-	int event_count;
-	bool all_events, stop, cancel, woken;
+	struct server_events tests, revoked;
+	bool stop, cancel, woken;
 } self = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* ---- mail ---- */
@@ -83,26 +90,65 @@ server_mail(struct db_request *request)
 	pthread_mutex_unlock(&self.lock);
 }
 
+/* ---- events ---- */
+
+/* Caller holds the lock. */
+static void
+events_add(struct server_events *events, const uint8_t tenant[16])
+{
+	int i;
+
+	for (i = 0; i < events->count; i++)
+		if (memcmp(events->tenants[i], tenant, 16) == 0)
+			return;
+	if (i == SERVER_EVENTS_MAX)
+		events->all = true;
+	else
+		memcpy(events->tenants[events->count++], tenant, 16);
+}
+
+/* Caller holds the lock. */
+static void
+events_take(struct server_events *from, struct server_events *to)
+{
+	to->count = from->count;
+	to->all = from->all;
+	memcpy(to->tenants, from->tenants, sizeof(from->tenants[0]) * (size_t) from->count);
+	from->count = 0;
+	from->all = false;
+}
+
+static void
+events_tell(const struct server_events *events,
+            void (*tell)(struct server *server, const uint8_t tenant[16]))
+{
+	if (events->all)
+		tell(&self.server, NULL);
+	else
+		for (int i = 0; i < events->count; i++)
+			tell(&self.server, events->tenants[i]);
+}
+
+/* "<uuid> test": its tests changed; "<uuid> revoked": an agent of it, or all, may have lost its
+ * right. The other kinds do not matter here. */
 void
 server_notified(const char *payload)
 {
 	uint8_t tenant[16];
-	int i;
+	const char *kind = NULL;
 
-	/* Only a change of tests matters here: "<uuid> test". */
-	if (payload != NULL && (strlen(payload) != SPIFFE_UUID_LEN + 5 ||
-	                        strcmp(payload + SPIFFE_UUID_LEN, " test") != 0 ||
-	                        !spiffe_uuid_parse(payload, SPIFFE_UUID_LEN, tenant)))
-		return;
+	if (payload != NULL && strlen(payload) > SPIFFE_UUID_LEN &&
+	    spiffe_uuid_parse(payload, SPIFFE_UUID_LEN, tenant))
+		kind = payload + SPIFFE_UUID_LEN;
 	pthread_mutex_lock(&self.lock);
-	for (i = 0; payload != NULL && i < self.event_count; i++)
-		if (memcmp(self.events[i], tenant, sizeof(tenant)) == 0)
-			break;
-	if (payload == NULL || i == SERVER_EVENTS_MAX)
-		self.all_events = true;
-	else if (i == self.event_count)
-		memcpy(self.events[self.event_count++], tenant, sizeof(tenant));
-	mail_wake();
+	if (payload == NULL)
+		self.tests.all = self.revoked.all = true;
+	else if (kind != NULL && strcmp(kind, " test") == 0)
+		events_add(&self.tests, tenant);
+	else if (kind != NULL && strcmp(kind, " revoked") == 0)
+		events_add(&self.revoked, tenant);
+	if (self.tests.all || self.tests.count || self.revoked.all || self.revoked.count)
+		mail_wake();
 	pthread_mutex_unlock(&self.lock);
 }
 
@@ -149,20 +195,16 @@ mail_done(struct tag *tag, bool ok)
 {
 	struct server *server = &self.server;
 	struct db_request *answered, *next;
-	uint8_t events[SERVER_EVENTS_MAX][16];
-	int event_count;
-	bool all_events, stop, cancel;
+	struct server_events tests, revoked;
+	bool stop, cancel;
 
 	pthread_mutex_lock(&self.lock);
 	self.woken = false;
 	answered = self.answered;
 	self.answered = NULL;
 	self.answered_tail = &self.answered;
-	event_count = self.event_count;
-	memcpy(events, self.events, sizeof(events[0]) * (size_t) event_count);
-	self.event_count = 0;
-	all_events = self.all_events;
-	self.all_events = false;
+	events_take(&self.tests, &tests);
+	events_take(&self.revoked, &revoked);
 	stop = self.stop;
 	cancel = self.cancel;
 	pthread_mutex_unlock(&self.lock);
@@ -170,13 +212,10 @@ mail_done(struct tag *tag, bool ok)
 	for (; answered != NULL; answered = next)
 	{
 		next = answered->next;
-		call_answered(answered->owner);
+		call_answered(answered->owner, answered);
 	}
-	if (all_events)
-		pull_event(server, NULL);
-	else
-		for (int i = 0; i < event_count; i++)
-			pull_event(server, events[i]);
+	events_tell(&revoked, entry_event);
+	events_tell(&tests, pull_event);
 	if (stop)
 		server_stop_now(server);
 	if (cancel)
@@ -238,6 +277,7 @@ server_thread(void *arg)
 		if (call_now_ms() >= next_tick)
 		{
 			pull_tick(server);
+			entry_tick(server);
 			next_tick = call_now_ms() + 1000;
 		}
 		if (self.shut_down && server->call_count == 0 && !self.told)
@@ -337,6 +377,7 @@ server_start(const struct server_settings *settings, char *err, size_t errlen)
 	TAILQ_INIT(&server->calls);
 	TAILQ_INIT(&server->starved);
 	TAILQ_INIT(&server->waiters);
+	TAILQ_INIT(&server->suspects);
 	server->stream_max = settings->streams;
 	server->memory_max = settings->memory_bytes;
 	server->queue = grpc_completion_queue_create_for_next(NULL);

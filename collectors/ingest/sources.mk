@@ -5,7 +5,9 @@ ingest_SRCS = \
 	ingest/call.c \
 	ingest/stream.c \
 	ingest/pull.c \
+	ingest/entry.c \
 	ingest/unary.c \
+	ingest/rotate.c \
 	ingest/peer.c \
 	ingest/spiffe.c \
 	ingest/wire.c \

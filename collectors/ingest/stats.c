@@ -42,6 +42,10 @@ struct metric stats[STATS] = {
     [STAT_REFUSED_UNAVAILABLE] = REFUSED("unavailable"),
     [STAT_REFUSED_UNKNOWN_METHOD] = REFUSED("unknown_method"),
     [STAT_REFUSED_NOT_FOUND] = REFUSED("not_found"),
+    [STAT_CUT] = METRIC_COUNTER("probectl_ingest_cut_total", NULL,
+                                "Live calls that were cut because the agent lost its right."),
+    [STAT_ENTRY_CHECKS] = METRIC_COUNTER("probectl_ingest_entry_checks_total", NULL,
+                                         "Questions whether a live call may go on."),
     [STAT_IDENTITY_MISMATCH] = METRIC_COUNTER(
         "probectl_ingest_identity_mismatch_total", NULL,
         "Bodies that named another agent; the certificate's was used."),
@@ -51,6 +55,7 @@ struct metric stats[STATS] = {
     [STAT_CALLS_CONFIG] = CALLS("StreamConfig"),
     [STAT_CALLS_RESULTS] = CALLS("StreamResults"),
     [STAT_CALLS_TESTS] = CALLS("PullTests"),
+    [STAT_CALLS_ROTATE] = CALLS("Rotate"),
     [STAT_DB_RECONNECTS] = METRIC_COUNTER("probectl_ingest_database_connects_total", NULL,
                                           "Connections to the database that became usable."),
     [STAT_DB_FAULTS] = METRIC_COUNTER("probectl_ingest_database_faults_total", NULL,

@@ -295,6 +295,8 @@ stream_start(struct call *call)
 	call->counted = true;
 	metric_set(&stats[STAT_STREAMS], ++call->server->stream_count);
 	call_greet(call);
+	/* Nothing was asked of the database yet, and a producer may never send. */
+	entry_suspect(call);
 	stream_pump(call);
 }
 

@@ -16,6 +16,7 @@
 #include <jansson.h>
 
 #include "ingest/server.h"
+#include "ingest/unary.h"
 #include "lib/buf.h"
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -28,14 +29,13 @@
 #define UNARY_PROTOCOL      "1"
 #define UNARY_PARAMETER_MAX (256 * 1024)
 
-static void
+void
 unary_bad(struct call *call, const char *text)
 {
 	call_refuse(call, STAT_REFUSED_BAD_MESSAGE, GRPC_STATUS_INVALID_ARGUMENT, text);
 }
 
-/* The message in one piece; false when the call was refused. */
-static bool
+bool
 unary_bytes(struct call *call, grpc_byte_buffer *message, grpc_slice *bytes)
 {
 	if (message == NULL)
@@ -50,8 +50,8 @@ unary_bytes(struct call *call, grpc_byte_buffer *message, grpc_slice *bytes)
 	return false;
 }
 
-static bool
-text_ok(const char *text, size_t max)
+bool
+unary_text_ok(const char *text, size_t max)
 {
 	json_t *json;
 	bool ok;
@@ -79,15 +79,14 @@ unix_nano(void)
 	return (int64_t) now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* The parameter belongs to the call from here on. */
-static void
+void
 unary_param(struct call *call, int i, char *text)
 {
 	call->unary.texts[i] = text;
 	call->request.items[0].values[i] = text;
 }
 
-static void
+void
 unary_ask(struct call *call, enum db_statement statement)
 {
 	call->request.item_count = 1;
@@ -95,7 +94,7 @@ unary_ask(struct call *call, enum db_statement statement)
 	call_ask(call);
 }
 
-static void
+void
 unary_reply(struct call *call, const ProtobufCMessage *response)
 {
 	size_t size = protobuf_c_message_get_packed_size(response);
@@ -106,8 +105,7 @@ unary_reply(struct call *call, const ProtobufCMessage *response)
 	free(bytes);
 }
 
-/* False: the call was ended, there is nothing to reply. */
-static bool
+bool
 unary_answered(struct call *call)
 {
 	const struct db_request *request = &call->request;
@@ -164,7 +162,7 @@ register_labels(const Probectl__Agent__V1__RegisterRequest *request)
 	{
 		const char *key = request->labels[i]->key, *value = request->labels[i]->value;
 
-		if (!text_ok(key, UNARY_TEXT_MAX) || !text_ok(value, UNARY_TEXT_MAX) ||
+		if (!unary_text_ok(key, UNARY_TEXT_MAX) || !unary_text_ok(value, UNARY_TEXT_MAX) ||
 		    json_object_set_new(labels, key, json_string(value)) != 0)
 			goto out;
 	}
@@ -177,13 +175,13 @@ out:
 static const char *
 register_check(const Probectl__Agent__V1__RegisterRequest *request)
 {
-	if (!text_ok(request->hostname, UNARY_TEXT_MAX) ||
-	    !text_ok(request->agent_version, UNARY_VERSION_MAX))
+	if (!unary_text_ok(request->hostname, UNARY_TEXT_MAX) ||
+	    !unary_text_ok(request->agent_version, UNARY_VERSION_MAX))
 		return "hostname must be UTF-8 of at most 255 bytes, agent_version of at most 64";
 	if (request->n_capabilities > UNARY_ENTRIES_MAX || request->n_labels > UNARY_ENTRIES_MAX)
 		return "at most 64 capabilities and 64 labels are taken";
 	for (size_t i = 0; i < request->n_capabilities; i++)
-		if (!text_ok(request->capabilities[i], UNARY_TEXT_MAX))
+		if (!unary_text_ok(request->capabilities[i], UNARY_TEXT_MAX))
 			return "a capability must be UTF-8 of at most 255 bytes";
 	return NULL;
 }
@@ -309,10 +307,10 @@ heartbeat_status(const Probectl__Agent__V1__HeartbeatRequest *request)
 	char *text = NULL;
 
 	if (request->n_dropped > UNARY_ENTRIES_MAX ||
-	    !text_ok(request->agent_version, UNARY_VERSION_MAX))
+	    !unary_text_ok(request->agent_version, UNARY_VERSION_MAX))
 		goto out;
 	for (size_t i = 0; i < request->n_dropped; i++)
-		if (!text_ok(request->dropped[i]->key, UNARY_TEXT_MAX) ||
+		if (!unary_text_ok(request->dropped[i]->key, UNARY_TEXT_MAX) ||
 		    json_object_set_new(dropped, request->dropped[i]->key,
 		                        json_number(request->dropped[i]->value)) != 0)
 			goto out;
