@@ -19,7 +19,7 @@ fi
 
 if [ ${#files[@]} -gt 0 ]; then
 	findings_from < <(printf '%s\0' "${files[@]}" |
-		xargs -0 -n 16 -P 2 clang-format-14 --dry-run 2>&1 |
+		xargs -0 clang-format-14 --dry-run 2>&1 |
 		sed -n 's/^\([^ ]*:[0-9]*\):[0-9]*: warning: .*/\1: not as clang-format-14 writes it/p' | sort -u)
 fi
 
