@@ -55,7 +55,7 @@ for dir in test/fuzz/corpus/*/; do
 	[ -d "$dir" ] || continue
 	[ -f "test/fuzz/fuzz_$(basename "$dir").c" ] || finding "${dir%/}:0: corpus without a fuzz target"
 done
-for file in test/system/*.py test/net/*.py; do
+for file in test/system/*.py test/net/*.py test/tenancy/*.py; do
 	[ -f "$file" ] || continue
 	name=$(basename "$file")
 	case $name in test_*.py) count=$((count + 1)) ;; esac

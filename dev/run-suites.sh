@@ -321,6 +321,9 @@ suite_tenancy()
 		part gate "$name" prove "regress_probectl_gate_${name//[^a-z0-9_]/_}" "pgtap/$name.sql"
 	done
 	part check catalog-rules catalog_rules
+	for file in test/tenancy/test_*.py; do
+		part pytest-gate "$(basename "$file" .py)" run_pytest "$file"
+	done
 	part pytest-gate processes run_pytest -m tenancy test/system
 }
 
