@@ -131,14 +131,30 @@ def test_replayed_rotation_is_refused_after_the_change(world, shared, agent):
         assert refused(world, producer, csr_pem=request, challenge=challenge, proof=proof) == Code.UNAUTHENTICATED
 
 
-def test_old_challenge_is_refused(world, shared, agent):
-    """The process keeps nothing: a challenge ages in the database's clock."""
-    with world.producer(shared, agent) as producer:
-        challenge = rotate(world, producer).challenge
-        key, request = new_request(world.folder)
-        stale = challenge[:-1] + ("A" if challenge[-1] != "A" else "B")
-        assert refused(world, producer, csr_pem=request, challenge=stale,
-                       proof=sign(agent.key, stale, key)) == Code.UNAUTHENTICATED
+def test_forged_and_old_challenges_are_refused(world, agent):
+    """Nothing is stored of a challenge: it says itself how old it is, and is sealed."""
+    one = world.ingest().start()
+    key, request = new_request(world.folder)
+    try:
+        with world.producer(one, agent) as producer:
+            challenge = rotate(world, producer).challenge
+            forged = challenge[:-6] + ("A" if challenge[-6] != "A" else "B") + challenge[-5:]
+            assert refused(world, producer, csr_pem=request, challenge=forged,
+                           proof=sign(agent.key, forged, key)) == Code.UNAUTHENTICATED
+        one.stop()
+        with world.database.session() as cursor:
+            later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 90))
+            cursor.execute(f"ALTER ROLE probectl_ingest SET probectl.clock = '{later}'")
+        one.start()
+        with world.producer(one, agent) as producer:
+            assert refused(world, producer, csr_pem=request, challenge=challenge,
+                           proof=sign(agent.key, challenge, key)) == Code.UNAUTHENTICATED
+            fresh = rotate(world, producer).challenge
+            assert rotate(world, producer, csr_pem=request, challenge=fresh, proof=sign(agent.key, fresh, key)).serial
+    finally:
+        with world.database.session() as cursor:
+            cursor.execute("ALTER ROLE probectl_ingest RESET probectl.clock")
+        one.stop()
 
 
 @pytest.mark.parametrize("fields", [
