@@ -26,7 +26,7 @@
 #include "cli/util.h"
 
 static const struct bench *const benches[] = {&bench_ingest, &bench_gateway, &bench_rls,
-                                              &bench_agent};
+                                              &bench_agent, &bench_audit};
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
 
 /* ---- the private instance ---- */
@@ -237,7 +237,7 @@ bench_list(void)
 
 static const struct cli_option options[] = {
     {"home", "DIR", "use this running instance (default: a private one, removed afterwards)"},
-    {"rows", "N", "rls: rows of the table (default: 1000000)"},
+    {"rows", "N", "rls: rows of the table (default: 1000000); audit: events to verify (300000)"},
     {"seconds", "N", "how long the measured part takes"},
     CLI_OPTION_END,
 };

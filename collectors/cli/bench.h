@@ -33,6 +33,7 @@ struct bench
 
 extern const struct bench bench_rls;
 extern const struct bench bench_agent;
+extern const struct bench bench_audit;
 extern const struct bench bench_ingest;
 extern const struct bench bench_gateway;
 

@@ -53,6 +53,7 @@ extern const struct cli_command cmd_tenant;
 extern const struct cli_command cmd_token;
 extern const struct cli_command cmd_top;
 extern const struct cli_command cmd_api;
+extern const struct cli_command cmd_audit;
 extern const struct cli_command cmd_psql;
 extern const struct cli_command cmd_bench;
 extern const struct cli_command cmd_renew;

@@ -6,6 +6,7 @@ cli_SRCS = \
 	cli/child.c \
 	cli/cluster.c \
 	cli/cmd_api.c \
+	cli/cmd_audit.c \
 	cli/cmd_down.c \
 	cli/cmd_enroll.c \
 	cli/cmd_env.c \
@@ -28,6 +29,7 @@ cli_SRCS = \
 	cli/services.c \
 	cli/bench.c \
 	cli/bench_agent.c \
+	cli/bench_audit.c \
 	cli/bench_gateway.c \
 	cli/bench_ingest.c \
 	cli/bench_rls.c \

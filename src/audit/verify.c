@@ -350,9 +350,12 @@ verify_end(PctlAuditStream stream, const Pruned *pruned, Verification *v)
 	/* A head that was not written yet is this transaction's own. */
 	if (!pctl_audit_head(stream, &seq, head) && !pruned->found)
 		(void) verify_bad(v, v->expected, "the chain has no head");
-	else if (v->next_checkpoint < v->checkpoint_count || seq != v->expected - 1 ||
-	         memcmp(head, v->prev, PCTL_SHA256_LEN) != 0)
+	else if (seq < v->expected - 1)
+		(void) verify_bad(v, seq + 1, "events are there that the head does not know");
+	else if (v->next_checkpoint < v->checkpoint_count || seq != v->expected - 1)
 		(void) verify_bad(v, v->expected, "the newest events are missing");
+	else if (memcmp(head, v->prev, PCTL_SHA256_LEN) != 0)
+		(void) verify_bad(v, seq, "the head of the chain was changed");
 }
 
 static Datum

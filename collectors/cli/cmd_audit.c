@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * cmd_audit.c -- the audit chain of a tenant for whoever audits: verify it here, or take it
+ * elsewhere (export, proof, key) and check it there with probectl-audit-verify.
+ *
+ * What leaves is signed to its end: a checkpoint is made first. An export reads one snapshot in pages, so that
+ * its size costs no memory here.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/db.h"
+#include "cli/home.h"
+#include "cli/util.h"
+
+#define PAGE "5000"
+
+struct audit_verb
+{
+	const char *name;
+	int words; /* after the verb */
+	int (*run)(PGconn *conn, const char *tenant, struct cli_args *args);
+};
+
+static void
+checkpoint_make(PGconn *conn, const char *tenant)
+{
+	db_enter_tenant(conn, tenant);
+	db_run(conn, "SELECT probectl.audit_checkpoint()");
+	db_run(conn, "COMMIT");
+}
+
+static const char *
+number_word(const char *what, const char *text)
+{
+	char *end;
+
+	errno = 0;
+	if (strtoll(text, &end, 10) < 0 || *end || end == text || errno)
+		util_fail(EXIT_USAGE, "audit: %s must be a sequence number, not %s", what, text);
+	return text;
+}
+
+static int
+audit_verify(PGconn *conn, const char *tenant, struct cli_args *args)
+{
+	bool provider = cli_value(args, "provider") != NULL;
+	PGresult *row;
+	int code = 0;
+
+	if (!provider)
+		db_enter_tenant(conn, tenant);
+	row = db_query(
+	    conn, NULL,
+	    provider ? "SELECT ok, events, first_bad, reason FROM probectl.provider_audit_verify()"
+	             : "SELECT ok, events, first_bad, reason FROM probectl.audit_verify()",
+	    0, NULL);
+	if (strcmp(PQgetvalue(row, 0, 0), "t") == 0)
+		printf("ok: %s events\n", PQgetvalue(row, 0, 1));
+	else
+	{
+		printf("bad: event %s: %s\n", PQgetvalue(row, 0, 2), PQgetvalue(row, 0, 3));
+		code = EXIT_CANNOT;
+	}
+	PQclear(row);
+	return code;
+}
+
+/*
+ * Writes a page; the sequence number of its last event, NULL when it had none. A page begins with the checkpoint
+ * the one before it may have ended with: goes_on leaves that out.
+ */
+static const char *
+page_write(PGconn *conn, const char *after, bool goes_on, FILE *out)
+{
+	static const char key[] = "\"seq\":"; /* stands before everything a user can write */
+	const char *const params[] = {after};
+	PGresult *page = db_query(
+	    conn, NULL, "SELECT line FROM probectl.audit_export($1, " PAGE ") line", 1, params);
+	const char *last = NULL;
+
+	for (int i = 0; i < PQntuples(page); i++)
+	{
+		const char *line = PQgetvalue(page, i, 0);
+
+		if (i == 0 && goes_on && strncmp(line, "{\"kind\":\"checkpoint\"", 20) == 0)
+			continue;
+		if (fprintf(out, "%s\n", line) < 0)
+			util_fail(EXIT_CANNOT, "audit: could not write: %s", strerror(errno));
+		if (strncmp(line, "{\"kind\":\"event\"", 15) == 0)
+		{
+			const char *seq = strstr(line, key) + sizeof(key) - 1;
+
+			last = util_fmt("%.*s", (int) strspn(seq, "0123456789"), seq);
+		}
+	}
+	PQclear(page);
+	return last;
+}
+
+static int
+audit_export(PGconn *conn, const char *tenant, struct cli_args *args)
+{
+	const char *path = cli_value(args, "output");
+	const char *after = cli_value(args, "after"), *next;
+	bool goes_on = false;
+	FILE *out = stdout;
+
+	after = number_word("--after", after ? after : "0");
+	checkpoint_make(conn, tenant);
+	if (path && !(out = fopen(path, strtoll(after, NULL, 10) > 0 ? "a" : "w")))
+		util_fail(EXIT_CANNOT, "audit: could not open %s: %s", path, strerror(errno));
+	/* All pages are of one moment. */
+	db_run(conn, "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+	db_enter_tenant(conn, tenant);
+	for (; (next = page_write(conn, after, goes_on, out)); goes_on = true)
+		after = next;
+	if (fflush(out) != 0 || ferror(out) || (path && fclose(out) != 0))
+		util_fail(EXIT_CANNOT, "audit: could not write %s: %s", path ? path : "the export",
+		          strerror(errno));
+	fprintf(stderr, "exported up to event %s; go on later with --after %s\n", after, after);
+	return 0;
+}
+
+/* Event and checkpoint lines as the export has them, so that the verifier reads one form. */
+#define EVENT_LINE                                                                                 \
+	"(SELECT l FROM probectl.audit_export($1::bigint - 1, 1) l WHERE l LIKE "                      \
+	"'{\"kind\":\"event\"%')"
+#define CHECKPOINT_LINE(size)                                                                      \
+	"(SELECT l FROM probectl.audit_export(" size ", 1) l WHERE l LIKE "                            \
+	"'{\"kind\":\"checkpoint\"%' AND (l::json ->> 'size')::bigint = " size ")"
+#define NODES                                                                                      \
+	"(SELECT coalesce(json_agg(encode(node, 'hex') ORDER BY n)::text, '[]') FROM unnest(p.proof) " \
+	"WITH ORDINALITY u (node, n))"
+
+static void
+proof_write(PGconn *conn, const char *sql, int count, const char *const *params)
+{
+	char *proof = db_value(conn, sql, count, params);
+
+	if (!proof)
+		util_fail(EXIT_CANNOT,
+		          "audit: there is no such event or checkpoint; those that can be used "
+		          "are in the lines \"checkpoint\" of 'probectl audit export'");
+	printf("%s\n", proof);
+}
+
+static int
+audit_proof(PGconn *conn, const char *tenant, struct cli_args *args)
+{
+	bool inclusion = strcmp(args->words[1], "inclusion") == 0;
+	const char *params[2] = {NULL, NULL};
+
+	if (!inclusion && strcmp(args->words[1], "consistency") != 0)
+		util_fail(EXIT_USAGE, "audit proof: inclusion SEQ or consistency FIRST SECOND, not %s",
+		          args->words[1]);
+	if (args->count != (inclusion ? 3 : 4))
+		util_fail(EXIT_USAGE,
+		          "audit proof: missing argument: inclusion SEQ | consistency FIRST SECOND");
+	for (int i = 2; i < args->count; i++)
+		params[i - 2] = number_word(inclusion ? "SEQ" : "FIRST and SECOND", args->words[i]);
+	if (inclusion)
+		checkpoint_make(conn, tenant);
+	db_enter_tenant(conn, tenant);
+	if (inclusion)
+	{
+		params[1] = db_value(conn, "SELECT max(size) FROM probectl.audit_checkpoint", 0, NULL);
+		proof_write(
+		    conn,
+		    "SELECT '{\"kind\":\"inclusion\",\"event\":' || " EVENT_LINE
+		    " || ',\"checkpoint\":' || " CHECKPOINT_LINE(
+		        "$2::bigint") " || ',\"proof\":' || " NODES
+		                      " || '}' FROM probectl.audit_inclusion($1::bigint, $2::bigint) p",
+		    2, params);
+	}
+	else
+		proof_write(
+		    conn,
+		    "SELECT '{\"kind\":\"consistency\",\"first\":' || " CHECKPOINT_LINE(
+		        "$1::bigint") " || ',\"second\":' || " CHECKPOINT_LINE("$2::bigint") " || "
+		                                                                             "',\"proof\":'"
+		                                                                             " || " NODES
+		                                                                             " || '}' FROM "
+		                                                                             "probectl."
+		                                                                             "audit_"
+		                                                                             "consistency($"
+		                                                                             "1::bigint, "
+		                                                                             "$2::bigint) "
+		                                                                             "p",
+		    2, params);
+	return 0;
+}
+
+static int
+audit_key(PGconn *conn, const char *tenant, struct cli_args *args)
+{
+	char *key;
+
+	checkpoint_make(conn, tenant); /* makes the key when nothing was signed yet */
+	key = db_value(conn, "SELECT encode(probectl.signing_key(), 'hex')", 0, NULL);
+	printf("%s\n", key ? key : "");
+	return key ? 0 : EXIT_CANNOT;
+}
+
+static const struct audit_verb verbs[] = {
+    {"verify", 0, audit_verify},
+    {"export", 0, audit_export},
+    {"proof", 3, audit_proof},
+    {"key", 0, audit_key},
+};
+
+static int
+audit_run(struct cli_args *args)
+{
+	struct home *home = home_open(cli_value(args, "home"));
+	const char *tenant = cli_value(args, "tenant");
+
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strcmp(verbs[i].name, args->words[0]) == 0)
+		{
+			PGconn *conn;
+			int code;
+
+			if (args->count - 1 > verbs[i].words || (verbs[i].words > 0 && args->count < 3))
+				util_fail(EXIT_USAGE,
+				          "audit %s: wrong number of arguments: see 'probectl help audit'",
+				          verbs[i].name);
+			conn = db_connect(home, HOME_DATABASE);
+			code = verbs[i].run(conn, tenant ? tenant : HOME_TENANT, args);
+			PQfinish(conn);
+			return code;
+		}
+	util_fail(EXIT_USAGE, "audit: unknown verb %s: see 'probectl help audit'", args->words[0]);
+}
+
+static const struct cli_option options[] = {
+    CLI_OPTION_HOME,
+    {"tenant", "SLUG", "tenant (default: " HOME_TENANT ")"},
+    {"provider", NULL, "verify: the provider's chain instead"},
+    {"after", "SEQ", "export: go on after this event; the file is appended to"},
+    {"output", "FILE", "export: write here instead of standard output"},
+    CLI_OPTION_END,
+};
+
+const struct cli_command cmd_audit = {
+    .name = "audit",
+    .words = "verify | export | proof inclusion SEQ | proof consistency FIRST SECOND | key",
+    .min_words = 1,
+    .max_words = 4,
+    .summary = "verify the audit chain, or take it and its proofs elsewhere",
+    .text = "  probectl audit verify\n"
+            "  probectl audit key                      keep this outside of the machine\n"
+            "  probectl audit export --output acme.jsonl --tenant acme\n"
+            "  probectl audit export --output acme.jsonl --tenant acme --after 4711\n"
+            "  probectl audit proof inclusion 17 >proof.json\n"
+            "  probectl-audit-verify --key KEY acme.jsonl\n"
+            "  probectl-audit-verify --key KEY --inclusion proof.json\n\n"
+            "verify exits with 1 and names the first bad event when the chain was tampered with. "
+            "FIRST and "
+            "SECOND are\nsizes of checkpoints.\n",
+    .options = options,
+    .run = audit_run,
+};
