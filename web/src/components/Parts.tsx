@@ -48,7 +48,7 @@ export function Command({ text, label }: { text: string; label: string }) {
     }
   };
   return (
-    <div className="command">
+    <div className={text.includes('\n') ? 'command command-long' : 'command'}>
       <pre tabIndex={0} role="region" aria-label={label}>
         <code>{text}</code>
       </pre>

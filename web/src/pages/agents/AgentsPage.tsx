@@ -85,13 +85,13 @@ function AgentRow({ agent }: { agent: Agent }) {
       <td role="cell" data-label="Last seen">
         {agent.last_seen_at ? <Age at={agent.last_seen_at} suffix=" ago" /> : <span className="dim">never</span>}
       </td>
-      <td role="cell" data-label="Waiting to be sent">
+      <td role="cell" data-label="Unsent">
         <Backlog agent={agent} />
       </td>
       <td role="cell" data-label="Dropped">
         <Dropped dropped={agent.dropped ?? {}} />
       </td>
-      <td role="cell" data-label="Clock">
+      <td role="cell" data-label="Clock" className="nowrap">
         <span className={skew !== null && Math.abs(skew) >= SKEW_WARN_MS ? 'is-warn' : undefined}>{formatSkew(skew)}</span>
       </td>
     </tr>
@@ -129,7 +129,7 @@ export function AgentsPage({ me }: PageProps) {
           <caption className="sr">Agents of this tenant</caption>
           <thead role="rowgroup">
             <tr role="row">
-              {['Status', 'Agent', 'Runs', 'Version', 'Last seen', 'Waiting to be sent', 'Dropped', 'Clock'].map((label) => (
+              {['Status', 'Agent', 'Runs', 'Version', 'Last seen', 'Unsent', 'Dropped', 'Clock'].map((label) => (
                 <th key={label} role="columnheader" scope="col">
                   {label}
                 </th>
