@@ -181,6 +181,20 @@ state_is_passing(const char *state)
 	return false;
 }
 
+/* What the database says when a parameter cannot be read at all: it never came to the handler's own checks. Its
+ * text may quote the value and is not handed on. */
+static bool
+state_is_of_input(const char *state)
+{
+	static const char *const input[] = {"22P02", "22P05", "22003", "22021",
+	                                    "22008", "54001", "54000"};
+
+	for (size_t i = 0; i < sizeof input / sizeof input[0]; i++)
+		if (strcmp(state, input[i]) == 0)
+			return true;
+	return false;
+}
+
 /* "field: <name>" on a line of the error's DETAIL. */
 static void
 field_of(const PGresult *res, char *field, size_t len)
@@ -218,6 +232,16 @@ reply_sql_error(struct conn *c, const PGresult *res)
 	if (state_is_passing(state))
 	{
 		reply_unavailable(c, NULL, "the database is busy; nothing was changed", 1);
+		return;
+	}
+	if (state_is_of_input(state))
+	{
+		log_warning("api", NULL, "%s %s refused, request %s: %s", c->method, c->path, c->request_id,
+		         state);
+		reply_error(c, 422, NULL,
+		            "the request holds a value that cannot be kept: a text with a zero character,"
+		            " a number out of range, or JSON nested too deeply",
+		            NULL);
 		return;
 	}
 	log_error("api", NULL, "%s %s failed, request %s: %s: %s (%.200s)", c->method, c->path,

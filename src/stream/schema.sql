@@ -30,7 +30,7 @@ CREATE TABLE probectl.ledger (
   block_last bigint NOT NULL,
   started_min timestamptz,
   started_max timestamptz,
-  PRIMARY KEY (tenant_id, received_at, agent_id, plane, epoch, first_seq, leaf)
+  PRIMARY KEY (tenant_id, received_at, xid, agent_id, plane, epoch, first_seq, leaf)
 ) PARTITION BY RANGE (received_at);
 CREATE INDEX ledger_xid ON probectl.ledger (xid);
 COMMENT ON TABLE probectl.ledger IS 'one row a batch and leaf partition: who sent it, what became of its records, and in which blocks they are; workers read it by transaction id';

@@ -1122,6 +1122,14 @@ def test_real_events_stay_in_their_tenant(real, other_token):
     theirs.close()
 
 
+@pytest.mark.parametrize("body", [b'{"name": "a\\u0000b", "type": "icmp", "target": "127.0.0.1"}',
+                                  b'{"type": "icmp", "target": "127.0.0.1", "interval_seconds": 1e999999}'])
+def test_real_value_no_database_keeps(real, body):
+    status, _, answer = real.call("POST", "/v1/tests", body, token=real.stack.token,
+                                  headers={"Content-Type": "application/json"})[:3]
+    assert status in (400, 422), answer
+
+
 def test_real_session_from_link_to_sign_out(real):
     code = real.stack.cli("signin").stdout.strip().split("#")[1]
     cookie = sign_in(real, code)
