@@ -19,8 +19,8 @@ failed=0
 [ -x "$PROGRAM" ] || { echo "bench: $PROGRAM is missing; run make first" >&2; exit 1; }
 names=("$@")
 if [ ${#names[@]} -eq 0 ]; then
-	# "measure: rls, agent" is made from the program's own table.
-	read -ra names < <("$PROGRAM" help bench | sed -n '1s/.*measure: //p' | tr -d ',')
+	# From the program's own table.
+	mapfile -t names < <("$PROGRAM" help bench | awk '/^Benchmarks:/ { on = 1; next } on && !NF { exit } on { print $1 }')
 fi
 [ ${#names[@]} -gt 0 ] || { echo "bench: the program names no benchmark" >&2; exit 1; }
 
