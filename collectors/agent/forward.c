@@ -82,7 +82,10 @@ struct forward
 	struct resolver_query *query;
 	struct grpc_conn *conn;
 	struct grpc_call *stream;
-	struct unary registering, beating, pulling;
+	struct unary registering, beating, pulling, calling;
+	forward_answer answer; /* to calling */
+	void *answer_arg;
+	bool renewing;                           /* connect again when nothing is unacknowledged */
 	struct flight flights[FORWARD_INFLIGHT]; /* oldest first */
 	size_t flying;
 	unsigned restarts;
@@ -190,8 +193,10 @@ unary_start(struct forward *f, struct unary *u, const char *path, const Protobuf
 static void
 link_close_all(struct forward *f)
 {
-	struct unary *all[] = {&f->registering, &f->beating, &f->pulling};
+	struct unary *all[] = {&f->registering, &f->beating, &f->pulling, &f->calling};
+	bool called = f->calling.call != NULL;
 
+	f->renewing = false;
 	grpc_close(f->conn);
 	f->conn = NULL;
 	f->stream = NULL;
@@ -208,6 +213,17 @@ link_close_all(struct forward *f)
 	event_del(f->ack_timer);
 	f->flying = 0;
 	metric_set(&rows[ROW_CONNECTED], 0);
+	if (called)
+		f->answer(GRPC_UNAVAILABLE, "the link was lost", NULL, 0, f->answer_arg);
+}
+
+/* With what is new: no failure, so no backoff. */
+static void
+link_renew(struct forward *f)
+{
+	link_close_all(f);
+	f->state = FORWARD_WAITING;
+	arm(f->retry, 0);
 }
 
 static void
@@ -439,7 +455,12 @@ stream_pump(struct forward *f)
 {
 	bool idle = f->flying == 0;
 
-	while (f->state == FORWARD_STREAMING && f->flying < FORWARD_INFLIGHT &&
+	if (f->renewing && idle)
+	{
+		link_renew(f);
+		return;
+	}
+	while (f->state == FORWARD_STREAMING && !f->renewing && f->flying < FORWARD_INFLIGHT &&
 	       spool_read(f->o.spool, FORWARD_BATCH_RECORDS, FORWARD_BATCH_BYTES, &f->batch))
 	{
 		size_t len;
@@ -510,6 +531,7 @@ registered(struct forward *f, int status, const char *text, const struct buf *an
 		pull_start(f);
 	stream_pump(f);
 	f->o.ops->progress(f->o.arg);
+	f->o.ops->linked(f->o.arg);
 }
 
 static void
@@ -670,6 +692,67 @@ pull_again(evutil_socket_t fd, short what, void *arg)
 		pull_start(f);
 }
 
+/* ---- other calls ---- */
+
+static void
+called(struct forward *f, int status, const char *text, const struct buf *answer)
+{
+	f->answer(status, text, answer->data, answer->len, f->answer_arg);
+}
+
+bool
+forward_call(struct forward *f, const char *method, const ProtobufCMessage *message,
+             forward_answer done, void *arg)
+{
+	char path[128];
+
+	if (f->state != FORWARD_STREAMING || f->renewing || f->calling.call)
+		return false;
+	snprintf(path, sizeof(path), "%s%s", SERVICE, method);
+	f->answer = done;
+	f->answer_arg = arg;
+	if (unary_start(f, &f->calling, path, message, UNARY_MS))
+		return true;
+	if (f->calling.call)
+		grpc_cancel(f->calling.call);
+	f->calling.call = NULL;
+	return false;
+}
+
+/* ---- identity ---- */
+
+static struct ssl_ctx_st *
+context_new(const struct identity *identity, char *err, size_t errlen)
+{
+	const struct crypto_client client = {
+	    .ca_file = identity->ca_file,
+	    .cert_file = identity->cert_file,
+	    .key_file = identity->key_file,
+	    .min13 = true,
+	    .alpn = "h2",
+	};
+
+	return crypto_client_ctx(&client, err, errlen);
+}
+
+bool
+forward_identity(struct forward *f, char *err, size_t errlen)
+{
+	struct ssl_ctx_st *ctx = context_new(f->o.identity, err, errlen);
+
+	if (!ctx)
+		return false;
+	crypto_ctx_free(f->ctx); /* a connection holds its own reference */
+	f->ctx = ctx;
+	if (f->state == FORWARD_STREAMING && f->flying > 0)
+		f->renewing = true; /* the last acknowledgement, or its absence, ends the link */
+	else if (f->state != FORWARD_WAITING)
+		link_renew(f);
+	else
+		arm(f->retry, 0); /* what failed with the old one need not fail with this one */
+	return true;
+}
+
 /* ---- interface ---- */
 
 void
@@ -691,13 +774,6 @@ unary_init(struct forward *f, struct unary *u,
 struct forward *
 forward_new(const struct forward_options *o, char *err, size_t errlen)
 {
-	const struct crypto_client client = {
-	    .ca_file = o->identity->ca_file,
-	    .cert_file = o->identity->cert_file,
-	    .key_file = o->identity->key_file,
-	    .min13 = true,
-	    .alpn = "h2",
-	};
 	struct forward *f = mem_alloc(sizeof(*f));
 
 	f->o = *o;
@@ -707,6 +783,7 @@ forward_new(const struct forward_options *o, char *err, size_t errlen)
 	unary_init(f, &f->registering, registered);
 	unary_init(f, &f->beating, beaten);
 	unary_init(f, &f->pulling, pulled);
+	unary_init(f, &f->calling, called);
 	spool_batch_init(&f->batch);
 	f->retry = evtimer_new(o->base, attempt_start, f);
 	f->heartbeat = evtimer_new(o->base, beat, f);
@@ -716,7 +793,7 @@ forward_new(const struct forward_options *o, char *err, size_t errlen)
 		log_fatal("forward", NULL, "out of memory for timers");
 	/* settings_check has seen the address. */
 	settings_host_port(o->settings->grpc_addr, f->host, sizeof(f->host), &f->port);
-	f->ctx = crypto_client_ctx(&client, err, errlen);
+	f->ctx = context_new(o->identity, err, errlen);
 	if (!f->ctx)
 	{
 		forward_free(f);
@@ -731,6 +808,9 @@ forward_free(struct forward *f)
 {
 	if (!f)
 		return;
+	if (f->calling.call)
+		grpc_cancel(f->calling.call);
+	f->calling.call = NULL;
 	link_close_all(f);
 	event_free(f->retry);
 	event_free(f->heartbeat);

@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <protobuf-c/protobuf-c.h>
+
 struct event_base;
 struct forward;
 struct identity;
@@ -32,7 +34,14 @@ struct forward_ops
 
 	/* Records were acknowledged, or nothing is left to send. */
 	void (*progress)(void *arg);
+
+	/* Registered: calls are taken from now on. */
+	void (*linked)(void *arg);
 };
+
+/* The end of a call: a status of lib/grpc, its text, and the answer when it is GRPC_OK. */
+typedef void (*forward_answer)(int status, const char *text, const uint8_t *data, size_t len,
+                               void *arg);
 
 struct forward_options
 {
@@ -52,6 +61,15 @@ void forward_free(struct forward *f);
 
 /* Records have become ready to send. */
 void forward_kick(struct forward *f);
+
+/* A call of one message each way on the link; one at a time. False when there is no link or
+ * another such call is under way. done is called once, unless f is freed before. */
+bool forward_call(struct forward *f, const char *method, const ProtobufCMessage *message,
+                  forward_answer done, void *arg);
+
+/* The files of the identity are others now: the connection is made again with them, once what was
+ * sent is acknowledged. False with err when they cannot be used; the link stays as it is. */
+bool forward_identity(struct forward *f, char *err, size_t errlen);
 
 /* Registers the rows of this module with lib/metrics. */
 void forward_metrics(void);

@@ -26,6 +26,7 @@
 #include "agent/once.h"
 #include "agent/privilege.h"
 #include "agent/resolver.h"
+#include "agent/rotate.h"
 #include "agent/sched.h"
 #include "agent/settings.h"
 #include "agent/tests.h"
@@ -56,9 +57,10 @@ struct agent
 	struct sched *sched;
 	struct forward *forward;
 	struct join *join;
+	struct rotate *rotate;
 	struct metrics_server *status;
 	struct event *tick, *sync, *drain, *trim;
-	struct event *signals[3];
+	struct event *signals[4];
 	struct test_list pulled;
 	uint64_t revision;
 	bool draining;
@@ -296,10 +298,32 @@ on_progress(void *arg)
 }
 
 static void
+on_linked(void *arg)
+{
+	struct agent *a = arg;
+
+	rotate_linked(a->rotate);
+}
+
+static void
+on_stranger(void *arg)
+{
+	stop(arg, 1);
+}
+
+static void
 start_measuring(struct agent *a)
 {
 	static const struct sched_ops sched_ops = {on_result, on_changed};
-	static const struct forward_ops forward_ops = {on_tests, on_progress};
+	static const struct forward_ops forward_ops = {on_tests, on_progress, on_linked};
+	struct rotate_options rotate = {
+	    .base = a->base,
+	    .resolver = a->env.resolver,
+	    .settings = &a->settings,
+	    .identity = &a->identity,
+	    .stranger = on_stranger,
+	    .arg = a,
+	};
 	struct forward_options options = {
 	    .base = a->base,
 	    .resolver = a->env.resolver,
@@ -313,11 +337,6 @@ start_measuring(struct agent *a)
 
 	log_info("main", a->identity.agent_id, "tenant %s, epoch %" PRIu64, a->identity.tenant_id,
 	         spool_epoch(a->spool));
-	if (a->identity.not_after < clock_unix_nano() / NANO_PER_SECOND)
-		log_error("main", a->identity.cert_file,
-		          "the certificate has expired: results are kept, but not taken by the control "
-		          "plane; remove %s/current and start with a new join token",
-		          a->settings.identity_dir);
 	load_bundle(a);
 	options.revision = a->revision;
 	a->sched = sched_new(&a->env, a->identity.agent_id, (size_t) a->settings.tests_concurrency,
@@ -328,7 +347,10 @@ start_measuring(struct agent *a)
 	{
 		log_error("main", NULL, "%s", err);
 		stop(a, 1);
+		return;
 	}
+	rotate.forward = a->forward;
+	a->rotate = rotate_new(&rotate);
 	malloc_trim(0);
 }
 
@@ -422,6 +444,18 @@ on_hangup(evutil_socket_t fd, short what, void *arg)
 	log_info("conf", a->conf.file, "settings read again");
 	if (a->sched)
 		apply_tests(a);
+	if (a->rotate)
+		rotate_reload(a->rotate);
+}
+
+/* SIGUSR1: a new certificate now. */
+static void
+on_rotate(evutil_socket_t fd, short what, void *arg)
+{
+	struct agent *a = arg;
+
+	if (a->rotate)
+		rotate_now(a->rotate);
 }
 
 static void
@@ -436,9 +470,10 @@ make_events(struct agent *a)
 	a->signals[0] = evsignal_new(a->base, SIGTERM, on_terminate, a);
 	a->signals[1] = evsignal_new(a->base, SIGINT, on_terminate, a);
 	a->signals[2] = evsignal_new(a->base, SIGHUP, on_hangup, a);
+	a->signals[3] = evsignal_new(a->base, SIGUSR1, on_rotate, a);
 	if (!a->tick || !a->sync || !a->drain || !a->trim || event_add(a->trim, &trim) != 0)
 		log_fatal("main", NULL, "out of memory for events");
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < sizeof(a->signals) / sizeof(a->signals[0]); i++)
 		if (!a->signals[i] || event_add(a->signals[i], NULL) != 0)
 			log_fatal("main", NULL, "cannot handle signals");
 	signal(SIGPIPE, SIG_IGN);
@@ -500,10 +535,11 @@ begin(struct agent *a)
 static void
 finish(struct agent *a)
 {
-	struct event *events[] = {a->tick,       a->sync,       a->drain,     a->trim,
-	                          a->signals[0], a->signals[1], a->signals[2]};
+	struct event *events[] = {a->tick,       a->sync,       a->drain,      a->trim,
+	                          a->signals[0], a->signals[1], a->signals[2], a->signals[3]};
 
 	join_free(a->join);
+	rotate_free(a->rotate);
 	forward_free(a->forward);
 	sched_free(a->sched);
 	tests_free(&a->pulled);
@@ -596,6 +632,7 @@ main(int argc, char **argv)
 	metrics_init("agent");
 	metrics_register(rows, ROW_COUNT);
 	forward_metrics();
+	rotate_metrics();
 	prepare(&a);
 	begin(&a);
 	if (event_base_got_break(a.base) == 0)

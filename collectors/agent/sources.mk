@@ -10,6 +10,7 @@ agent_SRCS = \
 	agent/tests.c \
 	agent/forward.c \
 	agent/join.c \
+	agent/rotate.c \
 	agent/probe.c \
 	agent/stats.c \
 	agent/result.c \
@@ -32,9 +33,23 @@ agent_SRCS = \
 	agent/http/tls.c \
 	agent/http/cmd.c \
 	agent/http/run.c \
-	agent/http/result.c
+	agent/http/result.c \
+	agent/dns/name.c \
+	agent/dns/msg.c \
+	agent/dns/xfer.c \
+	agent/dns/doh.c \
+	agent/dns/crypt.c \
+	agent/dns/denial.c \
+	agent/dns/rrset.c \
+	agent/dns/trust.c \
+	agent/dns/chain.c \
+	agent/dns/walk.c \
+	agent/dns/anchor.c \
+	agent/dns/cmd.c \
+	agent/dns/run.c \
+	agent/dns/result.c
 
-agent_LIBS = -lnghttp2 -levent_core -lssl -lcrypto -lprotobuf-c -lyaml -ljansson -lm
+agent_LIBS = -lldns -lnghttp2 -levent_core -lssl -lcrypto -lprotobuf-c -lyaml -ljansson -lm
 # The sanitizers' run time needs a dynamic program.
 ifndef SANITIZE
 agent_LDFLAGS = -static

@@ -125,6 +125,37 @@ crypto_key_matches(const char *key_pem, const char *cert_pem)
 	return ok;
 }
 
+bool
+crypto_key_fingerprint(const char *key_pem, uint8_t out[CRYPTO_SHA256_BYTES])
+{
+	EVP_PKEY *key = key_read(key_pem);
+	unsigned char *der = NULL;
+	int len = key ? i2d_PUBKEY(key, &der) : -1;
+
+	if (len > 0)
+		crypto_sha256(der, (size_t) len, out);
+	OPENSSL_free(der);
+	EVP_PKEY_free(key);
+	ERR_clear_error();
+	return len > 0;
+}
+
+bool
+crypto_sign(const char *key_pem, const char *text, uint8_t *out, size_t *len)
+{
+	EVP_PKEY *key = key_read(key_pem);
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	/* Ed25519 hashes by itself and refuses a digest. */
+	const char *digest = key && EVP_PKEY_is_a(key, "ED25519") ? NULL : "SHA256";
+	bool ok = key && ctx && EVP_DigestSignInit_ex(ctx, NULL, digest, NULL, NULL, key, NULL) == 1 &&
+	          EVP_DigestSign(ctx, out, len, (const unsigned char *) text, strlen(text)) == 1;
+
+	EVP_MD_CTX_free(ctx);
+	EVP_PKEY_free(key);
+	ERR_clear_error();
+	return ok;
+}
+
 static bool
 cert_time(const ASN1_TIME *t, int64_t *unix_seconds)
 {

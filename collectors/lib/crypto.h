@@ -81,6 +81,13 @@ char *crypto_csr_new(const char *key_pem, char *err, size_t errlen);
 /* True when the certificate is for this key. */
 bool crypto_key_matches(const char *key_pem, const char *cert_pem);
 
+/* SHA-256 of the SubjectPublicKeyInfo of a private key's public half. */
+bool crypto_key_fingerprint(const char *key_pem, uint8_t out[CRYPTO_SHA256_BYTES]);
+
+/* ECDSA or Ed25519 signature over the text, with SHA-256 where the key wants a digest; DER for
+ * ECDSA. *len is what fits into out, and what was put there. */
+bool crypto_sign(const char *key_pem, const char *text, uint8_t *out, size_t *len);
+
 struct crypto_cert
 {
 	char serial[CRYPTO_SERIAL_MAX]; /* lower-case hex without leading zeros */

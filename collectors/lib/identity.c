@@ -59,21 +59,26 @@ identity_load(const char *dir, struct identity *id, char *err, size_t errlen)
 	char why[256], *key = NULL, *cert = NULL;
 	struct crypto_cert parsed;
 	char link[IDENTITY_PATH_MAX];
-	struct stat st;
+	ssize_t n;
 
 	memset(id, 0, sizeof(*id));
-	if (!join(link, sizeof(link), dir, "current", NULL) ||
-	    !join(id->key_file, sizeof(id->key_file), dir, "current", "key.pem") ||
-	    !join(id->cert_file, sizeof(id->cert_file), dir, "current", "cert.pem") ||
-	    !join(id->ca_file, sizeof(id->ca_file), dir, "current", "ca.pem"))
-	{
-		snprintf(err, errlen, "identity %s: %s", dir, strerror(errno));
-		return IDENTITY_BROKEN;
-	}
-	if (lstat(link, &st) != 0 && errno == ENOENT)
+	if (!join(link, sizeof(link), dir, "current", NULL))
+		n = -1;
+	else if ((n = readlink(link, id->version, sizeof(id->version) - 1)) < 0 && errno == ENOENT)
 	{
 		snprintf(err, errlen, "identity %s: not enrolled", dir);
 		return IDENTITY_MISSING;
+	}
+	/* A directory that a person put there, or a link that leads elsewhere, serves as well. */
+	if (n == (ssize_t) sizeof(id->version) - 1 || (n < 0 && errno == EINVAL) ||
+	    strchr(id->version, '/'))
+		n = snprintf(id->version, sizeof(id->version), "current");
+	if (n < 0 || !join(id->key_file, sizeof(id->key_file), dir, id->version, "key.pem") ||
+	    !join(id->cert_file, sizeof(id->cert_file), dir, id->version, "cert.pem") ||
+	    !join(id->ca_file, sizeof(id->ca_file), dir, id->version, "ca.pem"))
+	{
+		snprintf(err, errlen, "identity %s: %s", dir, strerror(errno));
+		return IDENTITY_BROKEN;
 	}
 	key = read_text(id->key_file, err, errlen);
 	cert = key ? read_text(id->cert_file, err, errlen) : NULL;
@@ -89,6 +94,7 @@ identity_load(const char *dir, struct identity *id, char *err, size_t errlen)
 	else
 	{
 		memcpy(id->serial, parsed.serial, sizeof(id->serial));
+		id->not_before = parsed.not_before;
 		id->not_after = parsed.not_after;
 		state = IDENTITY_OK;
 	}
@@ -161,6 +167,12 @@ identity_install(const char *dir, const char *key_pem, const char *cert_pem, con
 	if (join(file, sizeof(file), dir, "pending.key", NULL))
 		unlink(file);
 	return true;
+}
+
+char *
+identity_key(const struct identity *id, char *err, size_t errlen)
+{
+	return read_text(id->key_file, err, errlen);
 }
 
 char *

@@ -30,7 +30,8 @@ struct identity
 	char tenant_id[37];
 	char agent_id[37];
 	char serial[64];
-	int64_t not_after; /* Unix seconds */
+	char version[64];              /* directory that current led to */
+	int64_t not_before, not_after; /* Unix seconds */
 };
 
 enum identity_state
@@ -40,11 +41,17 @@ enum identity_state
 	IDENTITY_BROKEN,  /* err says what is wrong */
 };
 
+/* The files are named by their version, not by way of current: they stay of one identity when
+ * current moves on, until the version after the next. */
 enum identity_state identity_load(const char *dir, struct identity *id, char *err, size_t errlen);
 
-/* Makes a new version and points current at it; removes pending.key. */
+/* Makes a new version and points current at it; removes pending.key and the versions before the
+ * previous one. */
 bool identity_install(const char *dir, const char *key_pem, const char *cert_pem,
                       const char *ca_pem, char *err, size_t errlen);
+
+/* The private key of an identity; free with crypto_wipe and free. NULL with err. */
+char *identity_key(const struct identity *id, char *err, size_t errlen);
 
 /* The key to enrol with, made when there is none. Free with crypto_wipe and free. */
 char *identity_pending_key(const char *dir, char *err, size_t errlen);
