@@ -38,6 +38,10 @@ static const char *const error_names[ERROR_TYPE_COUNT] = {
     [ERROR_GUARD_DENIED] = "guard_denied",
     [ERROR_LOCAL_FAULT] = "local_fault",
     [ERROR_CONFIG] = "config_error",
+    [ERROR_DNS_BOGUS] = "dns_bogus",
+    [ERROR_DNS_ANSWER] = "dns_answer",
+    [ERROR_DNS_MALFORMED] = "dns_malformed",
+    [ERROR_DNS_LAME] = "dns_lame",
 };
 
 const char *

@@ -260,6 +260,22 @@ tls_free(struct tls *tls)
 	free(tls);
 }
 
+bool
+tls_offer(struct tls *tls, const uint8_t *protocols, size_t len)
+{
+	return SSL_set_alpn_protos(tls->ssl, protocols, (unsigned) len) == 0;
+}
+
+bool
+tls_chosen(const struct tls *tls, const char *protocol)
+{
+	const unsigned char *name;
+	unsigned len;
+
+	SSL_get0_alpn_selected(tls->ssl, &name, &len);
+	return len == strlen(protocol) && memcmp(name, protocol, len) == 0;
+}
+
 /* An end of the stream without close_notify is an end: whether something is missing is for the
  * parser of the body to say. */
 static enum tls_io

@@ -54,6 +54,13 @@ bool tls_prepare(const char *ca_file, char *err, size_t errlen);
 struct tls *tls_new(int fd, const char *host, const char *ca_file, char *err, size_t errlen);
 void tls_free(struct tls *tls);
 
+/* Before the handshake: the application protocols to offer (ALPN, RFC 7301) instead of
+ * http/1.1, in wire form. False when memory is out. */
+bool tls_offer(struct tls *tls, const uint8_t *protocols, size_t len);
+
+/* After it: whether the server chose this one. */
+bool tls_chosen(const struct tls *tls, const char *protocol);
+
 enum tls_io tls_handshake(struct tls *tls);
 enum tls_io tls_read(struct tls *tls, void *data, size_t len, size_t *got);
 enum tls_io tls_write(struct tls *tls, const void *data, size_t len, size_t *put);
