@@ -223,7 +223,7 @@ BEGIN
   END IF;
   PERFORM probectl_internal.require_all(permissions);
   INSERT INTO probectl.role AS r (slug, permissions) VALUES (role_set.slug, role_set.permissions)
-    ON CONFLICT (tenant_id, slug) DO UPDATE SET permissions = excluded.permissions RETURNING r.role_id INTO made;
+    ON CONFLICT ON CONSTRAINT role_tenant_id_slug_key DO UPDATE SET permissions = excluded.permissions RETURNING r.role_id INTO made;
   RETURN made;
 EXCEPTION
   WHEN check_violation THEN
@@ -410,7 +410,7 @@ BEGIN
   INSERT INTO probectl.access_policy AS y (name, effect, permission, subject, resource, priority, enabled)
     VALUES (access_policy_set.name, access_policy_set.effect, access_policy_set.permission, access_policy_set.subject, access_policy_set.resource,
             access_policy_set.priority, access_policy_set.enabled)
-    ON CONFLICT (tenant_id, name) DO UPDATE SET effect = excluded.effect, permission = excluded.permission, subject = excluded.subject,
+    ON CONFLICT ON CONSTRAINT access_policy_tenant_id_name_key DO UPDATE SET effect = excluded.effect, permission = excluded.permission, subject = excluded.subject,
       resource = excluded.resource, priority = excluded.priority, enabled = excluded.enabled
     RETURNING y.policy_id INTO made;
   RETURN made;

@@ -108,7 +108,7 @@ class Grammar:
         if kind == "uuid":
             return "'%s'::uuid" % self.known()
         if kind in ("integer", "bigint", "smallint", "numeric", "double precision", "real", "oid", "xid", "xid8"):
-            return "%d::%s" % (self.pick([0, 1, 2, 3, -1, 7, 100, 1259]), "text::" + kind if kind.startswith("xid") else kind)
+            return "(%d)::%s" % (self.pick([0, 1, 2, 3, -1, 7, 100, 1259]), "text::" + kind if kind.startswith("xid") else kind)
         if kind == "boolean":
             return self.pick(["true", "false"])
         if kind in ("jsonb", "json"):
@@ -129,7 +129,9 @@ class Grammar:
                                  "text" if kind in ("unknown", "cstring") else kind)
         if kind in ("anyelement", "any", "anynonarray", "\"any\"", "anycompatible", "anyarray", "anycompatiblearray", "record"):
             return self.pick(["1", "'x'::text", "ARRAY[1,2]", "ARRAY['x']", "row(1,2)"])
-        return "NULL::%s" % kind
+        other = {"tid": "(0,1)", "refcursor": "c", "pg_lsn": "0/1", "pg_snapshot": "1:2:", "txid_snapshot": "1:2:", "regproc": "now", "regtype": "int4", "regrole": "probectl_owner",
+                 "pg_mcv_list": None, "xml": "<x/>", "jsonpath": "$", "inet": "127.0.0.1", "text[]": "{}", "int4range": "[1,2)", "integer[]": "{1}", "regnamespace": "probectl"}.get(kind)
+        return "'%s'::%s" % (other, kind) if other else "NULL::%s" % kind
 
     # ---- expressions -------------------------------------------------------------------------
     def text(self, table, alias):

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: PostgreSQL
+"""Mutants of the C source and of the functions in SQL that decide who may come in.
+
+Each patch is (file, name, text that stands there once, text in its place); MUT in the new text becomes the test
+of the mutant's number. Patches go into a copy of src/ that is built once. A patch whose text is
+not found fails the run: the source moved, and the patch has to move with it.
+"""
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import probes
+import rig
+
+GUARD, CONTEXT, CREDENTIAL, OPERATOR, PERMISSION = ("src/tenant/guard.c", "src/tenant/context.c", "src/identity/credential.c", "src/provider/operator.c", "src/identity/permission.c")
+HEADER = r'''
+#include "postgres.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+static inline int
+pctl_mutant(void)
+{
+	const char *value = GetConfigOption("mutant.n", true, false);
+
+	return value == NULL ? 0 : (int) strtol(value, NULL, 10);
+}
+#define MUT(n) (pctl_mutant() == (n))
+/* Another text for a plan, before it is made. */
+static inline void
+pctl_mutant_plan(int n, const char **sql, const char *old, const char *new)
+{
+	const char *at = strstr(*sql, old);
+	char *changed;
+
+	if (!MUT(n))
+		return;
+	if (at == NULL)
+		elog(ERROR, "mutant %d: not in the plan: %s", n, old);
+	changed = MemoryContextAlloc(TopMemoryContext, strlen(*sql) + strlen(new) + 1);
+	sprintf(changed, "%.*s%s%s", (int) (at - *sql), *sql, new, at + strlen(old));
+	*sql = changed;
+}
+'''
+PATCHES = [
+    (GUARD, "the guard never applies", "return pctl_context_bound() && !pctl_trusted()", "return !MUT && pctl_context_bound() && !pctl_trusted()"),
+    (GUARD, "any definer is trusted", "return InLocalUserIdChange() &&", "return MUT ? InLocalUserIdChange() : InLocalUserIdChange() &&"),
+    (GUARD, "SET outlives the transaction", "if (stmt->kind == VAR_RESET_ALL || !stmt->is_local", "if (MUT) return;\n\tif (stmt->kind == VAR_RESET_ALL || !stmt->is_local"),
+    (GUARD, "SET need not be LOCAL", "!stmt->is_local ||", "(!MUT && !stmt->is_local) ||"),
+    (GUARD, "settings of probectl may be set", 'if (pg_strncasecmp(stmt->name, "probectl.", 9) == 0)', 'if (!MUT && pg_strncasecmp(stmt->name, "probectl.", 9) == 0)'),
+    (GUARD, "prepared transactions pass", "case T_TransactionStmt: guard_transaction", "case T_TransactionStmt: if (!MUT) guard_transaction"),
+    (GUARD, "a cursor WITH HOLD passes", "\t\t\tif ((((DeclareCursorStmt *) node)->options", "\t\t\tif (!MUT && (((DeclareCursorStmt *) node)->options"),
+    (GUARD, "a cursor held before is forgotten", "return held_lxid != InvalidLocalTransactionId", "return !MUT && held_lxid != InvalidLocalTransactionId"),
+    (GUARD, "COPY FROM passes", "if (((CopyStmt *) node)->is_from ||", "if ((!MUT && ((CopyStmt *) node)->is_from) ||"),
+    (GUARD, "COPY to a file passes", "((CopyStmt *) node)->filename != NULL)", "(!MUT && ((CopyStmt *) node)->filename != NULL))"),
+    (GUARD, "what is not listed passes", "default: refuse(GetCommandTagName", "default: if (!MUT) refuse(GetCommandTagName"),
+    (GUARD, "utility statements are not asked", "\tif (guard_applies())\n\t\tguard_utility", "\tif (!MUT && guard_applies())\n\t\tguard_utility"),
+    (GUARD, "no function is refused", "access == OAT_FUNCTION_EXECUTE &&", "!MUT && access == OAT_FUNCTION_EXECUTE &&"),
+    (GUARD, "catalogs may be read", "\tif (!guard_applies())\n\t\treturn true;", "\tif (MUT || !guard_applies())\n\t\treturn true;"),
+    (GUARD, "catalogs are no relations to refuse", 'return "reading a system catalog";', 'return MUT ? NULL : "reading a system catalog";'),
+    (GUARD, "temporary tables may be used", "if (isAnyTempNamespace(schema))", "if (!MUT && isAnyTempNamespace(schema))"),
+    (GUARD, "row positions may be read", "if (reads_row_position(rte))", "if (!MUT && reads_row_position(rte))"),
+    (GUARD, "a view's owner is asked instead", "|| OidIsValid(rte->checkAsUser))", "|| OidIsValid(rte->checkAsUser) || MUT)"),
+    (CONTEXT, "a transaction may be bound twice", "{\n\tchar text[PCTL_UUID_TEXT_LEN + 1];\n\n\tif (pctl_context_bound())", "{\n\tchar text[PCTL_UUID_TEXT_LEN + 1];\n\n\tif (!MUT && pctl_context_bound())"),
+    (CONTEXT, "the binding follows the setting", "return bound_lxid != InvalidLocalTransactionId && MyProc", "return MUT ? tenant_set : bound_lxid != InvalidLocalTransactionId && MyProc"),
+    (CONTEXT, "the setting can be set", "if (!binding && !InitializingParallelWorker)", "if (!MUT && !binding && !InitializingParallelWorker)"),
+    (CONTEXT, "a tenant stays set", "tenant_set = extra != NULL;\n\tif (tenant_set)", "tenant_set = extra != NULL || (MUT && tenant_set);\n\tif (extra != NULL)"),
+    (CONTEXT, "the role stays the login's", '(void) set_config_option("role", "probectl_app"', 'if (!MUT) (void) set_config_option("role", "probectl_app"'),
+    (CONTEXT, "messages stay as they were asked for", "if (client_min_messages < NOTICE)", "if (!MUT && client_min_messages < NOTICE)"),
+    (CONTEXT, "a rolled back savepoint unbinds", "if (event == SUBXACT_EVENT_ABORT_SUB)\n", "if (event == SUBXACT_EVENT_ABORT_SUB && MUT)\n\t\tbound_lxid = InvalidLocalTransactionId;\n\tif (event == SUBXACT_EVENT_ABORT_SUB)\n"),
+    (CONTEXT, "everything is permitted", "if ((who->permissions >> bit & 1) != 0)", "if (MUT || (who->permissions >> bit & 1) != 0)"),
+    (CONTEXT, "a permission of one project is one of all", "held = bsearch(project, who->projects", "held = MUT ? &who->projects[0] : bsearch(project, who->projects"),
+    (CONTEXT, "unbound is somebody's tenant", "\tif (!tenant_set)\n\t\tPG_RETURN_NULL();", "\tif (!MUT && !tenant_set)\n\t\tPG_RETURN_NULL();"),
+    (CREDENTIAL, "a revoked certificate enters", "\tif (!live)", "\tif (!MUT && !live)"),
+    (CREDENTIAL, "an agent of a suspended tenant enters", "\tif (!active)", "\tif (!MUT && !active)"),
+    (CREDENTIAL, "a deleted tenant is entered", '"deleted") == 0)', '"deleted") == 0 && !MUT)'),
+    (CREDENTIAL, "no project is looked at", "\tif (read_session(&who, credential.kind, &used))", "\tif (read_session(&who, credential.kind, &used) && !MUT)"),
+    (CREDENTIAL, "a tenant's budget of queries is not asked", "pctl_fairness_query(&credential.tenant);", "if (!MUT) pctl_fairness_query(&credential.tenant);"),
+    (OPERATOR, "anybody is an operator", "\tif (who == NULL)\n\t\tereport", "\tstatic OperatorContext anybody;\n\tif (MUT) who = &anybody;\n\tif (who == NULL)\n\t\tereport"),
+    (OPERATOR, "any operator is an admin", "if (PG_GETARG_BOOL(0) && !who->admin)", "if (!MUT && PG_GETARG_BOOL(0) && !who->admin)"),
+    (OPERATOR, "an operator outlives the transaction", "operator_now.lxid == PCTL_MY_LXID", "(MUT || operator_now.lxid == PCTL_MY_LXID)"),
+    (OPERATOR, "a one-time password works twice", "&& step > last)", "&& (MUT || step > last))"),
+    (OPERATOR, "a look inside sees everything", "\tpctl_context_bind_principal(&who);\n\tPG_RETURN_VOID();\n}", "\tif (MUT) who.permissions = PG_UINT64_MAX;\n\tpctl_context_bind_principal(&who);\n\tPG_RETURN_VOID();\n}"),
+    (OPERATOR, "a transaction is two people's", "if (pctl_context_bound() || operator_current() != NULL)", "if (!MUT && (pctl_context_bound() || operator_current() != NULL))"),
+]
+# Conditions of the two questions that let somebody in: each is left out in turn.
+PLANS = [("session_find", "args[0] = UUIDPGetDatum(&credential.tenant);", [
+            (" AND c.revoked_at IS NULL", "a revoked token enters"), (" AND c.expires_at > $3", "an expired token enters"), (" AND t.status = 'active'", "a suspended tenant's token enters"),
+            (" AND coalesce(u.status, a.status) = 'active'", "a suspended user's token enters"), ("   AND (c.kind = 'token' OR coalesce(c.used_at, c.created_at) > $4)", "an idle session enters"),
+            (" AND c.hash = $2", "any token is every token"), ("  AND (c.scopes IS NULL OR p.permission = ANY (c.scopes))", "a token's scopes are not looked at"),
+            ("           AND num_nonnulls(b.organization_id, b.team_id, b.project_id) = 0)", "a binding of a project holds everywhere", ")"),
+            ("EXISTS (SELECT FROM probectl.access_policy y WHERE y.tenant_id = c.tenant_id AND y.enabled)", "attribute policies are not asked", "false")]),
+         ("plan", "args[0] = PG_GETARG_DATUM(0);\n\targs[1] = PG_GETARG_DATUM(1);", [
+            ("a.revoked_at IS NULL AND ", "a revoked agent's certificate enters"), (" AND c.revoked_at IS NULL", "a revoked certificate is asked for no more"),
+            (" AND c.not_after > $4", "an expired certificate enters"), (" AND c.agent_id = $2", "any certificate is every agent's")])]
+# Functions in SQL: (function, name, old, new).
+FUNCTIONS = [
+    ("probectl_internal.break_glass_move(uuid,text,text)", "any move of a grant is legal", "IF (g.state, new_state) NOT IN", "IF false AND (g.state, new_state) NOT IN"),
+    ("probectl_internal.break_glass_use(uuid,uuid,text)", "a grant works before consent", "AND x.state = 'active'", ""),
+    ("probectl_internal.break_glass_use(uuid,uuid,text)", "a grant does not end", "AND x.expires_at > probectl.clock_now()", ""),
+    ("probectl_internal.break_glass_use(uuid,uuid,text)", "a grant is every operator's", "AND x.operator_id = operator", ""),
+    ("probectl_internal.break_glass_use(uuid,uuid,text)", "a look inside is not in the tenant's chain", "PERFORM probectl_internal.audit_append(", "PERFORM coalesce("),
+    ("probectl_internal.break_glass_use(uuid,uuid,text)", "a look inside is not in the provider's chain", "PERFORM probectl_internal.provider_audit_append(", "PERFORM coalesce("),
+    ("probectl.break_glass_decide(uuid,boolean)", "anybody consents", "PERFORM probectl_internal.require('breakglass.decide');", ""),
+    ("probectl.break_glass_decide(uuid,boolean)", "programs consent", "IF probectl.current_principal() !~", "IF false AND probectl.current_principal() !~"),
+    ("probectl.signin_redeem(text,text)", "a link works twice", "AND c.used_at IS NULL", ""),
+    ("probectl.signin_redeem(text,text)", "a link does not end", "AND c.expires_at > probectl.clock_now()", ""),
+    ("probectl.signin_redeem(text,text)", "a suspended tenant's people sign in", "AND t.status = 'active'", ""),
+    ("probectl.signin_redeem(text,text)", "a suspended user signs in", "AND u.status = CASE WHEN c.kind = 'invite' THEN 'invited' ELSE 'active' END", ""),
+    ("probectl.agent_enroll(text,text,text,text)", "a suspended tenant enrols", "AND t.status = 'active'", ""),
+    ("probectl_internal.quota_count()", "limits are not looked at", "AND (q.limit_value IS NULL OR q.used < q.limit_value)", ""),
+    ("probectl_internal.require(text)", "nothing is required", "IF NOT coalesce(", "IF false AND NOT coalesce("),
+    ("probectl_internal.require_all(text[])", "one gives what he does not hold", "IF missing IS NOT NULL", "IF false"),
+    ("probectl_internal.policy_denies(text,jsonb)", "an error in a policy allows", "RETURN true;", "RETURN false;"),
+    ("probectl_internal.policy_winner(text,jsonb,jsonb)", "allow wins", "y.effect = 'deny' DESC", "y.effect = 'allow' DESC"),
+    ("probectl.operator_signin(text,text,text)", "nobody is locked out", "IF candidate.locked_until > now THEN", "IF false THEN"),
+    ("probectl_internal.operator_session(text)", "an operator's session does not end", "AND s.expires_at > probectl.clock_now()", ""),
+    ("probectl_internal.operator_session(text)", "a signed-out operator comes back", "AND s.revoked_at IS NULL", ""),
+    ("probectl_internal.operator_session(text)", "a disabled operator comes back", "AND o.status = 'active'", ""),
+    ("probectl_internal.audit_fixed()", "records can be changed", "BEGIN", "BEGIN RETURN coalesce(NEW, OLD);"),
+]
+
+
+def number_patches(sources):
+    """Applies every patch; returns [(number, name)]."""
+    mutants = []
+
+    def add(path, name, old, new):
+        number = len(mutants) + 1
+        text = sources[path]
+        assert text.count(old) >= 1, "%s: no %r for the mutant \"%s\"" % (path, old, name)
+        sources[path] = text.replace(old, re.sub(r"\bMUT\b", "MUT(%d)" % number, new), 1)
+        mutants.append((number, name))
+    for path, name, old, new in PATCHES:
+        add(path, name, old, new)
+    for plan, before, conditions in PLANS:
+        lines = ""
+        for condition, name, *instead in conditions:
+            number = len(mutants) + 1
+            lines += 'pctl_mutant_plan(%d, &%s.sql, "%s", "%s");\n\t' % (number, plan, condition, instead[0] if instead else "")
+            mutants.append((number, name))
+        assert before in sources[CREDENTIAL]
+        sources[CREDENTIAL] = sources[CREDENTIAL].replace(before, lines + before, 1)
+    for array, what in (("refused_functions", "function %s is not refused"), ("fixed", "setting %s is free")):
+        loop = "for (size_t i = 0; i < lengthof(%s); i++)" % array
+        assert sources[GUARD].count(loop) == 1
+        body = re.search(r"%s\[\] = \{(.*?)\};" % array, sources[GUARD], re.S).group(1)
+        base = len(mutants) + 1
+        sources[GUARD] = sources[GUARD].replace(loop, loop + "\n\t\tif (pctl_mutant() != %d + (int) i)" % base)
+        mutants += [(base + i, what % row) for i, row in enumerate(re.findall(r'"([^"]+)"', re.sub(r"/\*.*?\*/", "", body, flags=re.S)))]
+    return mutants
+
+
+def build(server):
+    """Copies src/, patches, compiles what changed, links with the other objects of this build."""
+    folder = os.path.join(rig.TOP, "build", "test", "tenancy", "mutants")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(os.path.join(rig.TOP, "src"), os.path.join(folder, "src"))
+    paths = sorted({patch[0] for patch in PATCHES})
+    sources = {path: open(os.path.join(rig.TOP, path), encoding="utf-8").read() for path in paths}
+    mutants = number_patches(sources)
+    objects = {}
+    include = subprocess.check_output(["pg_config", "--includedir-server"], text=True).strip()
+    running = []
+    for path, text in sources.items():
+        copy = os.path.join(folder, path)
+        with open(copy, "w", encoding="utf-8") as out:
+            out.write(HEADER + text)
+        objects[path] = os.path.join(folder, os.path.basename(path)[:-2] + ".o")
+        running.append(subprocess.Popen(["cc", "-std=gnu11", "-O1", "-g", "-fPIC", "-fvisibility=hidden", "-D_GNU_SOURCE", "-w", "-I" + os.path.join(folder, "src"), "-I" + os.path.join(rig.TOP, "build"), "-I" + include,
+                                         "-I/usr/include/libxml2", "-c", copy, "-o", objects[path]]))
+    assert all(child.wait() == 0 for child in running), "a mutated source does not compile"
+    rest = []
+    for base, _, files in os.walk(os.path.join(rig.TOP, "build", "obj")):
+        rest += [os.path.join(base, f) for f in files if f.endswith(".o")]
+    rest = [o for o in rest if os.path.relpath(o, os.path.join(rig.TOP, "build", "obj"))[:-2] + ".c" not in objects]
+    made = os.path.join(folder, "probectl.so")
+    subprocess.run(["cc", "-shared", "-o", made] + rest + list(objects.values()) + ["-lcrypto", "-largon2", "-lcurl" if any("notify" in o for o in rest) else "-lcrypto"], check=True)
+    shutil.copyfile(made, os.path.join(server.lib, "probectl.so.new"))
+    os.replace(os.path.join(server.lib, "probectl.so.new"), os.path.join(server.lib, "probectl.so"))
+    server.restart()
+    return mutants
+
+
+def run(server, tap, database, only):
+    started = time.monotonic()
+    mutants = build(server)
+    print("# %d mutants of the source built in %.0f s" % (len(mutants), time.monotonic() - started))
+    world = probes.World(server, database)
+    base = world.failures("")
+    tap.ok(not base, "unchanged, %d probes find nothing" % world.count, "\n".join(base))
+    started, survived, tried = time.monotonic(), [], 0
+    for number, name in mutants:
+        if only and only not in name:
+            continue
+        tried += 1
+        found = world.failures("-c mutant.n=%d" % number, first=True)
+        found = [f for f in found if f not in base]
+        print("# killed   %s: by %s" % (name, found[0][:110]) if found else "# SURVIVED %s" % name)
+        if not found:
+            survived.append(name)
+    tap.ok(not survived, "source mutants: %d of %d killed in %.0f s" % (tried - len(survived), tried, time.monotonic() - started), "\n".join(survived))
+    started, survived, tried = time.monotonic(), [], 0
+    for function, name, old, new in FUNCTIONS:
+        if only and only not in name:
+            continue
+        tried += 1
+        body = server.sql("SELECT pg_get_functiondef(%s::regprocedure)", database, (function,))[0][0]
+        assert body.count(old) >= 1, "%s has no %r any more" % (function, old)
+        server.sql(body.replace(old, new, 1) if "BEGIN RETURN" in new else body.replace(old, new), database)
+        found = [f for f in world.failures("", first=True) if f not in base]
+        server.sql(body, database)
+        print("# killed   %s: by %s" % (name, found[0][:110]) if found else "# SURVIVED %s" % name)
+        if not found:
+            survived.append(name)
+    tap.ok(not survived, "function mutants: %d of %d killed in %.0f s" % (tried - len(survived), tried, time.monotonic() - started), "\n".join(survived))
