@@ -31,7 +31,9 @@ SRCS := \
 	src/audit/sign.c \
 	src/audit/verify.c \
 	src/stream/batch.c \
+	src/stream/derive.c \
 	src/stream/ingest.c \
+	src/stream/window.c \
 	src/result/bundle.c \
 	src/result/decode.c \
 	src/result/latest.c \

@@ -2,18 +2,14 @@
  *
  * latest.c -- the derive worker's pass: newest run of each test on each agent.
  *
- * Work comes from the ledger: batches whose transaction id lies in [cursor, snapshot xmin) are
- * committed and no older one can still appear. Their rows are read by block range from the leaf,
- * folded in memory, and written once a key; each tenant in a transaction of its own, bound to
- * it. The cursor moves last. Killed in between, the pass is done again, and that changes nothing:
+ * Work comes from the ledger (stream/window.h). Rows of new batches are folded in memory, and
+ * written once a key; each tenant in a transaction of its own, bound to it. The cursor moves last. Killed in between, the pass is done again, and that changes nothing:
  * a run replaces only an older one, and a sparkline takes only points newer than its last.
  */
-#include "postgres.h"
+#include "result/latest.h"
 
 #include "access/heapam.h"
 #include "access/relation.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
@@ -27,6 +23,7 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "pgstat.h"
+#include "stream/window.h"
 #include "tenant/context.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -38,8 +35,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define PARTS_MAX 2000 /* ledger rows worked in by one pass */
-#define IDLE_MS	  10000
+#define IDLE_MS 10000
 
 /* Columns of probectl.result that are looked at here, from 1. */
 enum
@@ -54,22 +50,6 @@ enum
 
 /* Columns of result handed on to result_latest, in the order of its upsert after the tenant. */
 static const int latest_columns[] = {2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 16, 17, 18, 19};
-
-typedef struct LedgerPart
-{
-	pg_uuid_t tenant;
-	Oid leaf;
-	BlockNumber block_first, block_last;
-	TransactionId xid;
-} LedgerPart;
-
-typedef struct Window
-{
-	int64 from, to; /* transaction ids: [from, to) is worked in by this pass */
-	LedgerPart *parts;
-	int count;
-	bool more; /* the ledger holds committed rows past `to`, or rows not yet safe to read */
-} Window;
 
 typedef struct LatestKey
 {
@@ -92,18 +72,6 @@ typedef struct Latest
 	int point_count;
 } Latest;
 
-static PctlPlan cursor_read = {
-	"SELECT next_xid FROM probectl_internal.worker_cursor WHERE name = 'derive'", 0, {0}};
-static PctlPlan cursor_write = {
-	"INSERT INTO probectl_internal.worker_cursor (name, next_xid, updated_at) VALUES ('derive', $1, $2)"
-	" ON CONFLICT (name) DO UPDATE SET next_xid = $1, updated_at = $2",
-	2,
-	{INT8OID, TIMESTAMPTZOID}};
-static PctlPlan window_read = {
-	"SELECT tenant_id, leaf, block_first, block_last, xid FROM probectl.ledger"
-	" WHERE xid >= $1 AND stored > 0 ORDER BY xid LIMIT $2",
-	2,
-	{INT8OID, INT8OID}};
 static PctlPlan latest_write = {
 	"INSERT INTO probectl.result_latest AS l"
 	" (tenant_id, test_id, agent_id, started_at, received_at, result_id, type, target, port, success, error_type, error,"
@@ -121,102 +89,6 @@ static PctlPlan latest_write = {
 	20,
 	{UUIDOID, UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, TEXTOID, TEXTOID, INT4OID, BOOLOID,
 	 TEXTOID, TEXTOID, INT8OID, FLOAT8OID, FLOAT8OID, JSONBOID, JSONBOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}};
-
-static int
-part_compare(const void *a, const void *b)
-{
-	const LedgerPart *x = a, *y = b;
-	int tenant = memcmp(&x->tenant, &y->tenant, UUID_LEN);
-
-	if (tenant != 0)
-		return tenant;
-	if (x->leaf != y->leaf)
-		return x->leaf < y->leaf ? -1 : 1;
-	if (x->block_first != y->block_first)
-		return x->block_first < y->block_first ? -1 : 1;
-	/* Of two runs at the same time the one that came first stays, in every rebuild. */
-	return x->xid < y->xid ? -1 : x->xid > y->xid;
-}
-
-/* Takes the rows of the last answer that are safe, in the given context. */
-static void
-window_fill(Window *window, int64 xmin, MemoryContext context)
-{
-	uint64 rows = SPI_processed;
-	int64 last = 0;
-
-	window->to = xmin;
-	if (rows > PARTS_MAX)
-	{
-		/* Never split a transaction between two passes. */
-		window->to = Min(xmin, DatumGetInt64(pctl_spi_value(rows - 1, 5, NULL)));
-		window->more = true;
-	}
-	window->parts = MemoryContextAlloc(context, Max(rows, 1) * sizeof(LedgerPart));
-	for (uint64 i = 0; i < rows; i++)
-	{
-		LedgerPart *part = &window->parts[window->count];
-
-		last = DatumGetInt64(pctl_spi_value(i, 5, NULL));
-		if (last >= window->to)
-		{
-			window->more = true;
-			break;
-		}
-		part->tenant = *DatumGetUUIDP(pctl_spi_value(i, 1, NULL));
-		part->leaf = DatumGetObjectId(pctl_spi_value(i, 2, NULL));
-		part->block_first = (BlockNumber) DatumGetInt64(pctl_spi_value(i, 3, NULL));
-		part->block_last = (BlockNumber) DatumGetInt64(pctl_spi_value(i, 4, NULL));
-		part->xid = (TransactionId) last;
-		window->count++;
-	}
-	qsort(window->parts, window->count, sizeof(LedgerPart), part_compare);
-}
-
-/* Reads what is new in the ledger, as probectl_worker: the policy for it shows it every tenant's
- * rows, which hold counts and block numbers only. */
-static void
-window_open(Window *window, MemoryContext context)
-{
-	Snapshot snapshot;
-	FullTransactionId next;
-	TransactionId xmin;
-	int64 safe;
-	Datum args[2];
-
-	StartTransactionCommand();
-	snapshot = GetTransactionSnapshot();
-	PushActiveSnapshot(snapshot);
-	next = ReadNextFullTransactionId();
-	xmin = snapshot->xmin;
-	safe = (int64) (U64FromFullTransactionId(next) -
-					(uint32) (XidFromFullTransactionId(next) - xmin));
-	SPI_connect();
-	window->from = pctl_plan_run(&cursor_read, NULL, NULL, true, 1) == 1
-					   ? DatumGetInt64(pctl_spi_value(0, 1, NULL))
-					   : 0;
-	args[0] = Int64GetDatum(window->from);
-	args[1] = Int64GetDatum(PARTS_MAX + 1);
-	pctl_plan_run(&window_read, args, NULL, true, 0);
-	window_fill(window, safe, context);
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
-
-static void
-window_close(const Window *window)
-{
-	Datum args[2] = {Int64GetDatum(window->to), TimestampTzGetDatum(pctl_now())};
-
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-	pctl_plan_run(&cursor_write, args, NULL, false, 0);
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
 
 /* Keeps the newest points in ascending order; runs of one test arrive nearly sorted. */
 static void
@@ -238,7 +110,7 @@ spark_add(Latest *latest, SparkPoint point)
 }
 
 static void
-result_fold(HTAB *table, TupleTableSlot *slot)
+result_fold(void *table, TupleTableSlot *slot)
 {
 	LatestKey key;
 	Latest *latest;
@@ -270,35 +142,6 @@ result_fold(HTAB *table, TupleTableSlot *slot)
 	point.has_latency = !null;
 	point.latency = null ? 0 : DatumGetFloat8(value);
 	spark_add(latest, point);
-}
-
-/* Rows of one transaction in a block range. The relation may have been dropped by retention. */
-static void
-part_fold(HTAB *table, const LedgerPart *part)
-{
-	Relation rel = try_relation_open(part->leaf, AccessShareLock);
-	TupleTableSlot *slot;
-	TableScanDesc scan;
-	ItemPointerData first, last;
-
-	if (rel == NULL)
-		return;
-	ItemPointerSet(&first, part->block_first, FirstOffsetNumber);
-	ItemPointerSet(&last, part->block_last, MaxOffsetNumber);
-	slot = table_slot_create(rel, NULL);
-	scan = table_beginscan_tidrange(rel, GetActiveSnapshot(), &first, &last);
-	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
-	{
-		bool null;
-		Datum xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &null);
-
-		if (DatumGetTransactionId(xmin) == part->xid &&
-			memcmp(DatumGetUUIDP(slot_getattr(slot, ATT_TENANT_ID, &null)), &part->tenant, UUID_LEN) == 0)
-			result_fold(table, slot);
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	relation_close(rel, AccessShareLock);
 }
 
 static char *
@@ -410,7 +253,7 @@ tenant_derive(const LedgerPart *parts, int count)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	table = latest_table(CurrentMemoryContext);
 	for (int i = 0; i < count; i++)
-		part_fold(table, &parts[i]);
+		pctl_part_scan(&parts[i], ATT_TENANT_ID, result_fold, table);
 	pctl_context_bind_tenant(&parts[0].tenant);
 	pctl_trusted_begin(&saved);
 	SPI_connect();
@@ -431,9 +274,8 @@ tenant_derive(const LedgerPart *parts, int count)
 	CommitTransactionCommand();
 }
 
-/* One pass of the derive worker. */
 long
-pctl_derive_pass(void)
+pctl_latest_pass(void)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "probectl derive pass",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -443,20 +285,17 @@ pctl_derive_pass(void)
 	pgstat_report_activity(STATE_RUNNING, "working in the ledger");
 	/* What is derived can be derived again: no need to wait for the disk. */
 	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
-	window_open(&window, context);
+	pctl_window_open(&window, "derive", context);
 	while (done < window.count)
 	{
-		int next = done + 1;
+		int next = pctl_window_tenant(&window, done);
 
-		while (next < window.count &&
-			   memcmp(&window.parts[next].tenant, &window.parts[done].tenant, UUID_LEN) == 0)
-			next++;
 		CHECK_FOR_INTERRUPTS();
 		tenant_derive(&window.parts[done], next - done);
 		done = next;
 	}
 	if (window.count > 0)
-		window_close(&window);
+		pctl_window_close(&window);
 	MemoryContextDelete(context);
 	if (window.count == 0 && !window.more)
 		return IDLE_MS;
