@@ -16,7 +16,7 @@
 enum check_result
 {
 	CHECK_GOOD,
-	CHECK_BAD,      /* the chain, a signature or a proof does not hold: at event bad */
+	CHECK_BAD,      /* at event bad */
 	CHECK_MALFORMED /* the text is no export, or no proof */
 };
 

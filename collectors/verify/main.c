@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL
  *
- * main.c -- probectl-audit-verify: is this export, or this proof, what was signed? Needs no database
- * and trusts nobody but the keys it is given. Exit 0 yes, 1 no, 2 it is not an export.
+ * main.c -- probectl-audit-verify: is this export, or this proof, what was signed? Needs no database.
  */
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "verify/check.h"
@@ -17,12 +15,10 @@ static const char help[] =
     "wrote\n\n"
     "Usage: probectl-audit-verify [--key HEX]... [FILE | -]\n"
     "       probectl-audit-verify [--key HEX]... --inclusion FILE | --consistency FILE\n\n"
-    "  --key HEX           public key of the server, kept outside it: `probectl audit key`\n"
-    "  --inclusion FILE    proof that an event is under a checkpoint\n"
-    "  --consistency FILE  proof that a checkpoint continues an older one\n"
-    "  --help, --version\n\nExit code: 0 it holds, 1 it was tampered with, 2 it cannot be read.\n";
+    "  --key HEX  public key of the server, kept outside of it: `probectl audit key`\n\n"
+    "Exit code: 0 it holds, 1 it was tampered with, 2 it cannot be read.\n";
 
-/* Lines end in a line break: what was cut off, is too long or has a NUL in it does not. */
+/* Every line ends: what was cut off, is too long or has a NUL in it does not seem to. */
 static enum check_result
 export_check(struct check *c, FILE *in)
 {
@@ -32,14 +28,14 @@ export_check(struct check *c, FILE *in)
 	{
 		size_t len = strlen(line);
 
-		if (len == 0 || line[len - 1] != '\n')
+		if (len > 0 && line[len - 1] == '\n')
+			result = check_line(c, line, len - 1);
+		else
 		{
 			c->lines++;
-			snprintf(c->why, sizeof(c->why), "the line is cut off, binary or over %zu MiB",
-			         sizeof(line) >> 20);
-			return CHECK_MALFORMED;
+			snprintf(c->why, sizeof(c->why), "the line is cut off, binary or over 16 MiB");
+			result = CHECK_MALFORMED;
 		}
-		result = check_line(c, line, len - 1);
 	}
 	return result == CHECK_GOOD ? check_end(c) : result;
 }
@@ -59,24 +55,17 @@ main(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
 	{
 		if (option == 'h' || option == 'v')
-			return printf("%s", option == 'h' ? help
-			                                  : "probectl-audit-verify " PROBECTL_VERSION "\n") < 0;
-		if (option == '?' || (option != 'k' && kind != 'e'))
-			return 2;
-		if (option != 'k')
-		{
-			kind = option;
-			file = optarg;
-		}
-		else if (c.key_count == CHECK_KEYS_MAX ||
+			return puts(option == 'h' ? help : "probectl-audit-verify " PROBECTL_VERSION) < 0;
+		if (option != 'k' && option != '?' && kind == 'e')
+			file = (kind = option, optarg);
+		else if (option != 'k' || c.key_count == CHECK_KEYS_MAX ||
 		         !check_hex(optarg, c.keys[c.key_count++], CHECK_HASH))
-			return fprintf(stderr, "--key: up to %d of 64 digits 0-9a-f\n", CHECK_KEYS_MAX), 2;
+			return fprintf(stderr, "--key takes 64 digits 0-9a-f; one proof at a time\n"), 2;
 	}
 	if (argc - optind > (kind == 'e'))
 		return fprintf(stderr, "unexpected argument %s: see --help\n", argv[optind]), 2;
 	file = file ? file : optind < argc ? argv[optind] : "-";
-	in = strcmp(file, "-") == 0 ? stdin : fopen(file, "r");
-	if (!in)
+	if (!(in = strcmp(file, "-") == 0 ? stdin : fopen(file, "r")))
 		return perror(file), 2;
 	result = kind == 'e' ? export_check(&c, in)
 	                     : check_proof(&c, line, fread(line, 1, sizeof(line), in), kind == 'i');
@@ -84,8 +73,10 @@ main(int argc, char **argv)
 		return perror(file), 2;
 	if (c.key_count == 0)
 		fprintf(stderr,
-		        "WARNING: no --key was given: the signatures are checked with keys from the very "
-		        "text that is checked. Who rewrites it all signs with a key of his own.\n");
+		        "WARNING: without --key the keys in the text itself are believed: who wrote "
+		        "all of it anew passes\n");
+	if (c.signed_size < c.seq && result == CHECK_GOOD)
+		fprintf(stderr, "WARNING: events after %lld are not signed\n", (long long) c.signed_size);
 	if (result == CHECK_MALFORMED)
 		fprintf(stderr, "%s:%lld: %s\n", file, (long long) c.lines, c.why);
 	else if (result == CHECK_BAD)
