@@ -49,6 +49,8 @@ chain_new(const struct chain_options *options, const uint8_t *name, uint16_t typ
 	if (c == NULL)
 		return NULL;
 	c->options = *options;
+	if (c->options.crypt == NULL)
+		c->options.crypt = &crypt_default;
 	dname_copy(&c->name, name);
 	c->type = type;
 	c->hashes = CHAIN_HASHES_MAX;
@@ -205,6 +207,12 @@ check_expansion(struct chain *c, const struct rrset *set, struct denial_set *den
 	if (set->labels >= labels)
 		return TRUST_SECURE;
 	dname_text(set->owner, text, sizeof(text));
+	/* RFC 6672 section 3.3: what names such a DNAME covers is not defined. */
+	if (set->type == DNS_TYPE_DNAME)
+	{
+		chain_say(c, 6, "the DNAME of %s comes from a wildcard", text);
+		return TRUST_BOGUS;
+	}
 	switch (denial_wildcard(denials, set->owner, set->labels))
 	{
 		case DENIAL_NXDOMAIN: return TRUST_SECURE;
@@ -350,20 +358,20 @@ judge_denial(struct chain *c, const struct link *link, struct denial_set *denial
 	enum denial proof = DENIAL_NONE;
 	char text[120], type[24];
 
-	if (link->msg->rcode == DNS_RCODE_NXDOMAIN)
-		proof = denial_nxdomain(denials, name);
-	/* Old servers say NXDOMAIN for a name that has only names below it: what is proven counts. */
-	if (proof == DENIAL_NONE)
+	if (link->msg->rcode != DNS_RCODE_NXDOMAIN)
 		proof = denial_nodata(denials, name, c->type);
+	else
+		proof = denial_nxdomain(denials, name);
+	/* Old servers say NXDOMAIN for a name that has only names below it: a full proof counts. */
+	if (proof == DENIAL_NONE && denial_nodata(denials, name, c->type) == DENIAL_NODATA)
+		proof = DENIAL_NODATA;
 	dname_text(name, text, sizeof(text));
 	switch (proof)
 	{
 		case DENIAL_NODATA:
 		case DENIAL_NXDOMAIN: return TRUST_SECURE;
 		case DENIAL_DELEGATION:
-			if (c->type == DNS_TYPE_DS && !denials->nsec3_count)
-				return TRUST_SECURE;
-			if (c->type == DNS_TYPE_DS)
+			if (c->type == DNS_TYPE_DS) /* the very thing that is proven */
 				return TRUST_SECURE;
 			chain_say(c, -1, "%s is below an unsigned delegation", text);
 			return TRUST_INSECURE;

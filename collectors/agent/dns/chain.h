@@ -15,6 +15,7 @@
 #define PCTL_AGENT_DNS_CHAIN_H
 
 #include "agent/dns/anchor.h"
+#include "agent/dns/crypt.h"
 #include "agent/dns/msg.h"
 #include "agent/result.h"
 
@@ -63,6 +64,7 @@ struct chain_options
 	bool validate;
 	bool chase;  /* ask on for a CNAME's target when the answer ends with the CNAME */
 	int64_t now; /* seconds since 1970 */
+	const struct crypt_ops *crypt; /* NULL: those of crypt.h */
 	const struct anchors *anchors; /* used until the end */
 };
 

@@ -80,6 +80,8 @@ crypt_verify(uint8_t algorithm, const uint8_t *key, size_t key_len, const uint8_
 	return false;
 }
 
+const struct crypt_ops crypt_default = {crypt_algorithm, crypt_verify};
+
 size_t
 crypt_digest(uint8_t digest, const uint8_t *owner, const uint8_t *rdata, size_t rdlen,
              uint8_t out[CRYPT_HASH_MAX])

@@ -26,6 +26,16 @@ unsigned crypt_digest_rank(uint8_t digest);
 bool crypt_verify(uint8_t algorithm, const uint8_t *key, size_t key_len, const uint8_t *signature,
                   size_t signature_len, const uint8_t *data, size_t len);
 
+/* The two above, as the engine calls them; a test may put others in their place. */
+struct crypt_ops
+{
+	bool (*algorithm)(uint8_t algorithm);
+	bool (*verify)(uint8_t algorithm, const uint8_t *key, size_t key_len, const uint8_t *signature,
+	               size_t signature_len, const uint8_t *data, size_t len);
+};
+
+extern const struct crypt_ops crypt_default;
+
 /* Length of the digest of a DNSKEY (RFC 4034 section 5.1.4), 0 for an unknown type. */
 size_t crypt_digest(uint8_t digest, const uint8_t *owner, const uint8_t *rdata, size_t rdlen,
                     uint8_t out[CRYPT_HASH_MAX]);

@@ -196,7 +196,7 @@ signature_counts(struct chain *c, const struct rrset *set, const struct signatur
 		          dname_text(s->signer, name, sizeof(name)));
 		return false;
 	}
-	if (!crypt_algorithm(s->algorithm))
+	if (!c->options.crypt->algorithm(s->algorithm))
 	{
 		chain_say(c, 1, "%s has only signatures of unsupported algorithms (%u)", what,
 		          s->algorithm);
@@ -263,8 +263,8 @@ try_key(struct attempt *a, const struct dns_rr *rrsig, const struct signature *s
 	}
 	c->result.checks++;
 	if (signed_data(&a->data, a->set, rrsig, s, a->list, a->count) &&
-	    crypt_verify(s->algorithm, key->rdata + 4, key->rdlen - 4U, s->bytes, s->len, a->data.data,
-	                 a->data.len))
+	    c->options.crypt->verify(s->algorithm, key->rdata + 4, key->rdlen - 4U, s->bytes, s->len,
+	                             a->data.data, a->data.len))
 	{
 		a->labels = s->labels;
 		return true;

@@ -118,11 +118,11 @@ zone_keys(struct chain *c, const uint8_t *name, const struct entry_point *points
 /* ---- anchors ---- */
 
 static bool
-anchor_usable(const struct anchor *anchor)
+anchor_usable(const struct chain *c, const struct anchor *anchor)
 {
 	if (anchor->type == DNS_TYPE_DNSKEY)
-		return crypt_algorithm(anchor->rdata[3]);
-	return crypt_algorithm(anchor->rdata[2]) && crypt_digest_rank(anchor->rdata[3]) > 0;
+		return c->options.crypt->algorithm(anchor->rdata[3]);
+	return c->options.crypt->algorithm(anchor->rdata[2]) && crypt_digest_rank(anchor->rdata[3]) > 0;
 }
 
 /* The nearest name at or above that has an anchor; NULL: none covers it. */
@@ -155,7 +155,7 @@ anchor_zone(struct chain *c, const uint8_t *name, struct zone **zone)
 	{
 		const struct anchor *anchor = &c->options.anchors->list[i];
 
-		if (dname_equal(anchor->zone.bytes, name) && anchor_usable(anchor))
+		if (dname_equal(anchor->zone.bytes, name) && anchor_usable(c, anchor))
 			points[count++] = (struct entry_point){anchor->type, anchor->rdata, anchor->rdlen};
 	}
 	if (count > 0)
@@ -198,19 +198,20 @@ cut_end(struct chain *c, const uint8_t *name, enum trust trust, struct cut **cut
 /* The DS records that can be used: supported, and of the strongest digest there is (RFC 4509
  * section 3: SHA-1 does not count beside a better one). */
 static size_t
-usable_ds(const struct dnsmsg *msg, const uint8_t *name, struct entry_point *points, size_t room)
+usable_ds(const struct chain *c, const struct dnsmsg *msg, const uint8_t *name,
+          struct entry_point *points, size_t room)
 {
 	const struct dns_rr *rr;
 	unsigned best = 0;
 	size_t at = 0, count = 0;
 
 	while ((rr = dnsmsg_next(msg, DNS_ANSWER, name, DNS_TYPE_DS, &at)))
-		if (rr->rdlen >= 5 && crypt_algorithm(rr->rdata[2]) &&
+		if (rr->rdlen >= 5 && c->options.crypt->algorithm(rr->rdata[2]) &&
 		    crypt_digest_rank(rr->rdata[3]) > best)
 			best = crypt_digest_rank(rr->rdata[3]);
 	at = 0;
 	while (best > 0 && count < room && (rr = dnsmsg_next(msg, DNS_ANSWER, name, DNS_TYPE_DS, &at)))
-		if (rr->rdlen >= 5 && crypt_algorithm(rr->rdata[2]) &&
+		if (rr->rdlen >= 5 && c->options.crypt->algorithm(rr->rdata[2]) &&
 		    crypt_digest_rank(rr->rdata[3]) == best)
 			points[count++] = (struct entry_point){DNS_TYPE_DS, rr->rdata, rr->rdlen};
 	return count;
@@ -220,7 +221,7 @@ static enum trust
 cut_with_ds(struct chain *c, const struct dnsmsg *msg, const uint8_t *name, struct cut **cut)
 {
 	struct entry_point points[16];
-	size_t count = usable_ds(msg, name, points, sizeof(points) / sizeof(points[0]));
+	size_t count = usable_ds(c, msg, name, points, sizeof(points) / sizeof(points[0]));
 	struct zone *zone = NULL;
 	enum trust trust;
 	char text[120];

@@ -513,12 +513,25 @@ has_answer(const struct task *t, const struct dnsmsg *msg)
 	return false;
 }
 
+/* Says that there is nothing, and does not point elsewhere: a server that is not responsible
+ * refuses, or refers upwards. */
+static bool
+denies(const struct dnsmsg *msg)
+{
+	size_t at = 0;
+
+	return msg->rcode == DNS_RCODE_NXDOMAIN ||
+	       dnsmsg_next(msg, DNS_AUTHORITY, NULL, DNS_TYPE_NS, &at) == NULL;
+}
+
 void
 walk_give(struct walk *w, struct dnsmsg *msg, int64_t rtt)
 {
 	struct task *t = &w->stack[w->depth - 1];
 	const uint8_t *zone = referred_zone(t, msg);
-	bool authoritative = msg->flags & DNS_FLAG_AA;
+	/* A server that forgets the flag still is what it is; one that offers recursion is not. */
+	bool authoritative = (msg->flags & DNS_FLAG_AA) ||
+	                     (!(msg->flags & DNS_FLAG_RA) && (has_answer(t, msg) || denies(msg)));
 	struct walk_hop *hop = hop_add(w, t, WALK_LAME, rtt);
 	char rcode[24];
 
