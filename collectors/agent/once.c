@@ -16,6 +16,8 @@
 #include <time.h>
 
 #include "agent/canary.h"
+#include "agent/guard.h"
+#include "agent/probe.h"
 #include "agent/resolver.h"
 
 #define TIMEOUT_MIN     100
@@ -268,6 +270,9 @@ fill_spec(struct test_spec *spec, const char *type, const char *target, char **p
 	for (size_t i = 0; i < nparams; i++)
 		if (!add_param(spec, params[i]))
 			return false;
+	/* Who has a shell here may dial what he likes. */
+	if (!probe_param(spec, GUARD_PARAM) && !add_param(spec, GUARD_PARAM "=true"))
+		return false;
 	qsort(spec->params, spec->param_count, sizeof(spec->params[0]), by_key);
 	return true;
 }

@@ -19,6 +19,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "agent/guard.h"
 #include "agent/stats.h"
 
 static const struct
@@ -215,10 +216,16 @@ probe_param_family(const struct test_spec *spec, enum resolver_family *value, ch
 bool
 probe_params_known(const struct test_spec *spec, const char *const *known, char *err, size_t errlen)
 {
+	bool lifted;
+
+	if (!probe_param_bool(spec, GUARD_PARAM, &lifted, err, errlen))
+		return false;
 	for (size_t i = 0; i < spec->param_count; i++)
 	{
 		size_t used, k = 0;
 
+		if (strcmp(spec->params[i].key, GUARD_PARAM) == 0)
+			continue;
 		while (known[k] && strcmp(known[k], spec->params[i].key) != 0)
 			k++;
 		if (known[k])
@@ -227,8 +234,10 @@ probe_params_known(const struct test_spec *spec, const char *const *known, char 
 		for (k = 0; known[k]; k++)
 		{
 			used = strlen(err);
-			snprintf(err + used, errlen - used, "%s %s", k ? "," : "", known[k]);
+			snprintf(err + used, errlen - used, " %s,", known[k]);
 		}
+		used = strlen(err);
+		snprintf(err + used, errlen - used, " %s", GUARD_PARAM);
 		return false;
 	}
 	return true;

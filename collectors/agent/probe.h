@@ -40,7 +40,8 @@ bool probe_param_bool(const struct test_spec *spec, const char *key, bool *value
 bool probe_param_family(const struct test_spec *spec, enum resolver_family *value, char *err,
                         size_t errlen);
 
-/* Every parameter must be in the NULL-terminated list; the message names the stranger and the list. */
+/* Every parameter must be in the NULL-terminated list, or be that of the guard (agent/guard.h), which
+ * every type has; the message names the stranger and the list. */
 bool probe_params_known(const struct test_spec *spec, const char *const *known, char *err,
                         size_t errlen);
 

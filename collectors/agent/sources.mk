@@ -12,6 +12,7 @@ agent_SRCS = \
 	agent/join.c \
 	agent/rotate.c \
 	agent/probe.c \
+	agent/guard.c \
 	agent/stats.c \
 	agent/result.c \
 	agent/dnswire.c \

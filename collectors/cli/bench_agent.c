@@ -47,10 +47,11 @@ tests_add(const struct home *home, const struct fetch_target *target)
 		const char *to = i % 3 == 0   ? "127.0.0.1"
 		                 : i % 3 == 1 ? gateway
 		                              : util_fmt("%s/healthz", target->url);
-		json_t *test = json_pack("{s:s, s:s, s:s, s:i, s:i, s:o}", "name", util_fmt("bench %d", i),
-		                         "type", type, "target", to, "interval_seconds", INTERVAL,
-		                         "timeout_seconds", 3, "params",
-		                         i % 3 == 2 ? json_pack("{s:s}", "ca_file", ca) : json_object());
+		json_t *test = json_pack(
+		    "{s:s, s:s, s:s, s:i, s:i, s:o}", "name", util_fmt("bench %d", i), "type", type,
+		    "target", to, "interval_seconds", INTERVAL, "timeout_seconds", 3, "params",
+		    i % 3 == 2 ? json_pack("{s:b, s:s}", "allow_private_targets", 1, "ca_file", ca)
+		               : json_pack("{s:b}", "allow_private_targets", 1));
 		char *text = json_dumps(test, JSON_COMPACT);
 		struct fetch_answer answer = fetch_call(target, "POST", "/v1/tests", text, 10000);
 

@@ -343,6 +343,7 @@ step_agent(struct up *up)
 
 /* ---- the first results ---- */
 
+/* What they look at is this machine itself, which an agent's guard refuses to just anybody. */
 static void
 starter_add(struct up *up, const char *name, const char *type, const char *target, int interval,
             json_t *params)
@@ -350,9 +351,12 @@ starter_add(struct up *up, const char *name, const char *type, const char *targe
 	json_t *test = json_pack("{s:s, s:s, s:s, s:i, s:i, s:o}", "name", name, "type", type, "target",
 	                         target, "interval_seconds", interval, "timeout_seconds", 3, "params",
 	                         params);
-	char *text = json_dumps(test, JSON_COMPACT);
-	struct fetch_answer answer = fetch_call(&up->target, "POST", "/v1/tests", text, 10000);
+	struct fetch_answer answer;
+	char *text;
 
+	json_object_set_new(params, "allow_private_targets", json_true());
+	text = json_dumps(test, JSON_COMPACT);
+	answer = fetch_call(&up->target, "POST", "/v1/tests", text, 10000);
 	free(text);
 	json_decref(test);
 	if (answer.status != 201)

@@ -282,9 +282,37 @@ END
 $$;
 COMMENT ON FUNCTION probectl_internal.test_check(probectl.test) IS 'raises PC422 for a test no agent could run';
 
+-- The agents' guard: a test that may dial addresses that are not public shows whoever reads it what is in an agent's own network.
+CREATE OR REPLACE FUNCTION probectl_internal.test_check_private(old_test probectl.test, new_test probectl.test) RETURNS void
+  LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  given text := new_test.params ->> 'allow_private_targets';
+BEGIN
+  IF given IS NULL THEN
+    RETURN;
+  END IF;
+  IF given NOT IN ('true', 'false') THEN
+    PERFORM probectl_internal.invalid('params', 'the param "allow_private_targets" must be true or false');
+  END IF;
+  -- Who may not set it may still rename such a test or switch it off, but not point it elsewhere.
+  IF given = 'false' OR (old_test.type, old_test.target, old_test.params, old_test.agent_id, old_test.project_id)
+                        IS NOT DISTINCT FROM (new_test.type, new_test.target, new_test.params, new_test.agent_id, new_test.project_id) THEN
+    RETURN;
+  END IF;
+  IF NOT probectl_internal.may_on('test.allow_private', new_test.project_id, jsonb_build_object('type', new_test.type)) THEN
+    PERFORM probectl_internal.audit_denied('permission', 'test.allow_private', 'denied', '{}');
+    RAISE EXCEPTION USING ERRCODE = 'PC403', MESSAGE = 'the permission test.allow_private is needed for a test with the param "allow_private_targets"',
+      DETAIL = 'field: params';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION probectl_internal.test_check_private(probectl.test, probectl.test) IS 'raises PC403 when the caller may not let this test dial private addresses';
+
 -- Takes the fields of a body into a test.
 CREATE OR REPLACE FUNCTION probectl_internal.test_apply(t probectl.test, given jsonb) RETURNS probectl.test
   LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  old_test probectl.test := t;
 BEGIN
   PERFORM probectl_internal.input_known(given, '{name,type,target,interval_seconds,timeout_seconds,params,enabled,agent_id,project_id}');
   t.type := probectl_internal.input_text(given, 'type', t.type, 32);
@@ -300,6 +328,7 @@ BEGIN
   END IF;
   t.enabled := coalesce((given ->> 'enabled')::boolean, t.enabled, true);
   PERFORM probectl_internal.test_check(t);
+  PERFORM probectl_internal.test_check_private(old_test, t);
   RETURN t;
 END
 $$;

@@ -101,7 +101,7 @@ def test_kill_everything_under_load(stack, tmp_path):
     for i in range(AGENT_TESTS):
         status, body = api.call("POST", "/v1/tests", {
             "name": "chaos %d" % i, "type": "tcp", "target": "127.0.0.1:%d" % listener.server_address[1],
-            "interval_seconds": 1, "timeout_seconds": 0.5, "params": {"count": "1"}})
+            "interval_seconds": 1, "timeout_seconds": 0.5, "params": {"count": "1", "allow_private_targets": True}})
         assert status == 201, body
     producers = [Producer(messages, Identity(api, str(tmp_path / ("producer%d" % i)), "producer-%d" % i),
                           env["PROBECTL_INGEST"], RATE) for i in range(PRODUCERS)]

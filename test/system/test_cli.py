@@ -224,7 +224,8 @@ def test_api(stack):
 
 
 def test_new_test_has_a_result_in_ten_seconds(stack):
-    body = {"name": "from a pipe", "type": "tcp", "target": stack.ingest_listen, "interval_seconds": 5}
+    body = {"name": "from a pipe", "type": "tcp", "target": stack.ingest_listen, "interval_seconds": 5,
+            "params": {"allow_private_targets": True}}
     test = json.loads(stack.cli("api", "POST", "/v1/tests", "-", input=json.dumps(body)).stdout)
     stack.wait_for(lambda: json.loads(stack.cli(
         "api", "GET", "/v1/results/latest?test_id=" + test["test_id"]).stdout)["items"], 10, "its first result")

@@ -55,12 +55,13 @@ def test_first_results_within_a_minute(make_stack):
 
 def add_by_api(stack, name, target):
     stack.cli("api", "POST", "/v1/tests", json.dumps(
-        {"name": name, "type": "tcp", "target": target, "interval_seconds": 60}))
+        {"name": name, "type": "tcp", "target": target, "interval_seconds": 60, "params": {"allow_private_targets": True}}))
 
 
 def add_by_psql(stack, name, target):
     psql(stack, "BEGIN; SELECT probectl.enter_tenant('%s');"
-         " INSERT INTO probectl.test (name, type, target, interval_seconds) VALUES ('%s', 'tcp', '%s', 60);"
+         " INSERT INTO probectl.test (name, type, target, interval_seconds, params)"
+         " VALUES ('%s', 'tcp', '%s', 60, '{\"allow_private_targets\": true}');"
          " COMMIT" % (tenant_of(stack), name, target))
 
 
@@ -216,9 +217,13 @@ class Link:
         while True:
             try:
                 one, _ = listener.accept()
-                two = socket.create_connection(self.target)
             except OSError:
                 return
+            try:
+                two = socket.create_connection(self.target)
+            except OSError:  # nobody there just now
+                one.close()
+                continue
             with self.lock:
                 self.ends |= {one, two}
             for source, sink in ((one, two), (two, one)):
@@ -260,7 +265,7 @@ class OwnAgent:
 
     def settings(self, tests, more=""):
         canaries = "".join("  - {name: t%d, type: tcp, target: '%s:%d', interval: 1s, timeout: 500ms,"
-                           " params: {count: 1}}\n" % (i, *self.targets[i].getsockname()) for i in range(tests))
+                           " params: {count: 1, allow_private_targets: true}}\n" % (i, *self.targets[i].getsockname()) for i in range(tests))
         self.config.write_text(
             "control_plane:\n  grpc_addr: 127.0.0.1:%d\nenroll:\n  server: %s\n  token_file: %s\n  ca_file: %s\n"
             "identity:\n  dir: %s\nspool:\n  dir: %s\ntests:\n  from_control: false\nagent:\n  hostname: %s\n"

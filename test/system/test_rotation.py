@@ -4,7 +4,8 @@ there loses his open streams as well. First the ingest alone, judged with a prod
 then the agent itself on a complete stack."""
 
 import hashlib
-import pathlib
+import os
+import signal
 import subprocess
 import time
 import uuid
@@ -14,6 +15,7 @@ import pytest
 
 import ingest_parts as parts
 from ingest_parts import Identity, wait_until
+from test_first_light import own_agent  # noqa: F401 (a fixture)
 from test_ingest import World
 
 Code = grpc.StatusCode
@@ -306,3 +308,214 @@ def test_revocation_under_load_of_other_streams(world, shared, agent):
     finally:
         for producer in producers:
             producer.channel.close()
+
+
+# ---- the agent -----------------------------------------------------------------------------
+
+TESTS = 4
+
+
+def current(agent):
+    """(directory, serial) of the identity that counts, None while there is none."""
+    link = agent.folder / "identity" / "current"
+    if not link.is_symlink():
+        return None
+    version = os.readlink(link)
+    cert = agent.folder / "identity" / version / "cert.pem"
+    shown = parts.run("openssl", "x509", "-in", cert, "-noout", "-serial")
+    return version, shown.strip().removeprefix("serial=").lower().lstrip("0")
+
+
+def enrolled(own_agent, name, tests=TESTS):
+    agent = own_agent(name, tests)
+    agent.wait(lambda: agent.metrics().get("probectl_agent_connected") == 1, 30, "the agent is registered")
+    agent.wait(lambda: agent.stored()[0] >= tests, 20, "first results")
+    return agent
+
+
+def rotated(agent, before, seconds=30):
+    agent.wait(lambda: current(agent) != before, seconds, "another identity")
+    agent.wait(lambda: agent.metrics().get("probectl_agent_connected") == 1, seconds, "the agent is registered")
+    return current(agent)
+
+
+def exact(agent):
+    """Everything that was measured is stored once."""
+    made = agent.settle()
+    wait_until("all of it is stored", lambda: agent.stored()[0] >= made)
+    assert agent.stored() == (made, made)
+    assert not {k: v for k, v in agent.metrics().items() if "dropped" in k and v > 0}
+
+
+def test_rotation_on_request_under_load(stack, own_agent):
+    agent = enrolled(own_agent, "rotating")
+    seen = [current(agent)]
+    stored = agent.stored()[0]
+    for _ in range(4):
+        agent.process.send_signal(signal.SIGUSR1)
+        seen.append(rotated(agent, seen[-1]))
+        agent.wait(lambda: agent.stored()[0] > stored + TESTS, 20, "results go on")
+        stored = agent.stored()[0]
+    assert len({serial for _, serial in seen}) == 5
+    kept = {each.name for each in (agent.folder / "identity").iterdir()}
+    assert kept == {"current", seen[-1][0], seen[-2][0]}, "the one in use and the one before"
+    for name in ("key.pem", "cert.pem", "ca.pem"):
+        assert (agent.folder / "identity" / "current" / name).stat().st_mode & 0o777 == 0o600
+    # The control plane knows all five, and the agent talks with the last one.
+    known = stack.sql("SELECT count(*) FROM probectl.agent_certificate c JOIN probectl.agent a USING (tenant_id, agent_id)"
+                      " WHERE a.hostname = 'rotating'")
+    assert known == [(5,)]
+    assert f"certificate {seen[-1][1]} is in use" in agent.log.read_text()
+    exact(agent)
+
+
+def test_ingest_restarted_in_the_middle_of_rotations(stack, own_agent):
+    agent = enrolled(own_agent, "interrupted")
+    before = current(agent)
+    for _ in range(3):
+        agent.process.send_signal(signal.SIGUSR1)
+        old = stack.kill9("ingest")
+        stack.wait_replaced("ingest", old)
+    after = rotated(agent, before, 60)
+    assert after[1] != before[1]
+    exact(agent)
+
+
+def agent_id(stack, agent):
+    return str(stack.sql("SELECT agent_id FROM probectl.agent WHERE hostname = %s", (agent.name,))[0][0])
+
+
+def mint(stack, who, folder, age):
+    """Key, certificate and CA of an agent as if it had enrolled age seconds ago."""
+    key, request = new_request(folder)
+    clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - age))
+    with stack.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET probectl.clock = %s", (clock,))
+        cursor.execute("SELECT tenant_id FROM probectl.agent WHERE agent_id = %s", (who,))
+        tenant, = cursor.fetchone()
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT probectl.enter_tenant(%s)", (tenant,))
+        cursor.execute("SELECT probectl.join_token_create('1 hour', %s)", (who,))
+        token, = cursor.fetchone()
+        cursor.execute("COMMIT")
+        cursor.execute("SELECT certificate, ca_bundle FROM probectl.agent_enroll(%s, %s, 'minted', 'test')",
+                       (token, request))
+        cert, bundle = cursor.fetchone()
+    return key.read_text(), cert, bundle
+
+
+def put(agent, identity, name):
+    """Installs an identity as another program would: a whole directory, then the link in one step."""
+    folder = agent.folder / "identity" / name
+    folder.mkdir(mode=0o700)
+    for file, text in zip(("key.pem", "cert.pem", "ca.pem"), identity):
+        (folder / file).write_text(text)
+    link = agent.folder / "identity" / "new"
+    link.symlink_to(name)
+    link.replace(agent.folder / "identity" / "current")
+
+
+def test_identity_changed_on_disk_is_taken(stack, own_agent):
+    agent = enrolled(own_agent, "replaced")
+    put(agent, mint(stack, agent_id(stack, agent), agent.folder, 0), "v-hand")
+    serial = current(agent)[1]
+    agent.wait(lambda: f"certificate {serial} is in use" in agent.log.read_text(), 10, "the agent has seen it")
+    agent.wait(lambda: agent.metrics().get("probectl_agent_connected") == 1, 10, "the agent is registered")
+    exact(agent)
+
+
+def test_broken_identity_on_disk_changes_nothing(stack, own_agent):
+    agent = enrolled(own_agent, "broken")
+    key, cert, bundle = mint(stack, agent_id(stack, agent), agent.folder, 0)
+    put(agent, (new_request(agent.folder)[0].read_text(), cert, bundle), "v-bad")
+    agent.wait(lambda: "the certificate is not for this key; the one in use stays" in agent.log.read_text(), 10,
+               "a line about it")
+    exact(agent)
+
+
+def test_identity_of_another_agent_stops_the_agent(stack, own_agent):
+    agent, other = enrolled(own_agent, "one"), None
+    other = str(stack.sql("SELECT agent_id FROM probectl.agent WHERE name = 'local'")[0][0])
+    put(agent, mint(stack, other, agent.folder, 0), "v-other")
+    assert agent.process.wait(15) == 1
+    assert "another agent's" in agent.log.read_text()
+
+
+def aged(stack, agent, age):
+    """Stops the agent and gives it the certificate it would have after being off for long."""
+    agent.process.terminate()
+    agent.process.wait(15)
+    put(agent, mint(stack, agent_id(stack, agent), agent.folder, age), "v-aged")
+    agent.start()
+
+
+def test_certificate_is_rotated_when_it_is_due(stack, own_agent):
+    agent = enrolled(own_agent, "due")
+    aged(stack, agent, 20 * 3600)
+    serial = current(agent)[1]
+    agent.wait(lambda: current(agent)[1] != serial, 30, "another certificate, unasked")
+    left = agent.metrics()["probectl_agent_certificate_not_after_seconds"] - time.time()
+    assert 23 * 3600 < left <= 24 * 3600 + 60, left
+    exact_since_start(agent)
+
+
+def exact_since_start(agent):
+    """As exact, for an agent that was started again and counts from there."""
+    agent.settle()
+    rows, different = agent.stored()
+    assert rows == different and agent.backlog() == 0
+
+
+def test_young_certificate_is_left_alone(stack, own_agent):
+    agent = enrolled(own_agent, "young")
+    aged(stack, agent, 14 * 3600)
+    serial = current(agent)[1]
+    agent.wait(lambda: agent.metrics().get("probectl_agent_connected") == 1, 20, "registered")
+    stored = agent.stored()[0]
+    agent.wait(lambda: agent.stored()[0] > stored + 2 * TESTS, 20, "results go on")
+    assert current(agent)[1] == serial
+
+
+def test_ended_certificate_asks_for_a_token_and_takes_one(stack, own_agent):
+    agent = enrolled(own_agent, "ended")
+    who = agent_id(stack, agent)
+    aged(stack, agent, 25 * 3600)
+    agent.wait(lambda: "the certificate ended at" in agent.log.read_text(), 10, "a line that says what to do")
+    assert f"put a new join token for agent {who}" in agent.log.read_text()
+    agent.wait(lambda: agent.backlog() >= 2 * TESTS, 20, "results are kept")
+    # A token that is no use is said to be so, and the agent lives on.
+    (agent.folder / "token").write_text("pjt_" + "A" * 40)
+    agent.wait(lambda: "put a new join token into" in agent.log.read_text(), 20, "the token is refused")
+    tenant, = stack.sql("SELECT tenant_id FROM probectl.agent WHERE agent_id = %s", (who,))[0]
+    with stack.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT probectl.enter_tenant(%s)", (tenant,))
+        cursor.execute("SELECT probectl.join_token_create('1 hour', %s)", (who,))
+        token, = cursor.fetchone()
+        cursor.execute("COMMIT")
+    (agent.folder / "token").write_text(token)
+    agent.wait(lambda: agent.metrics().get("probectl_agent_connected") == 1, 30, "the agent is back")
+    assert agent_id(stack, agent) == who
+    assert not (agent.folder / "token").exists()
+    exact_since_start(agent)
+
+
+def test_revoked_agent_is_off_at_once_and_rotates_no_more(stack, own_agent):
+    agent = enrolled(own_agent, "revoked")
+    serial = current(agent)[1]
+    tenant, = stack.sql("SELECT tenant_id FROM probectl.agent WHERE agent_id = %s", (agent_id(stack, agent),))[0]
+    with stack.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT probectl.enter_tenant(%s)", (tenant,))
+        cursor.execute("SELECT probectl.agent_revoke(%s)", (agent_id_of(cursor, agent),))
+        cursor.execute("COMMIT")
+    agent.wait(lambda: agent.metrics().get("probectl_agent_connected") == 0, CUT_SECONDS, "the agent is cut off")
+    stored = agent.stored()[0]
+    agent.process.send_signal(signal.SIGUSR1)
+    agent.wait(lambda: agent.backlog() >= 2 * TESTS, 20, "results are kept")
+    assert agent.stored()[0] == stored and current(agent)[1] == serial
+
+
+def agent_id_of(cursor, agent):
+    cursor.execute("SELECT agent_id FROM probectl.agent WHERE hostname = %s", (agent.name,))
+    return cursor.fetchone()[0]

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "agent/canary.h"
+#include "agent/guard.h"
 #include "agent/resolver.h"
 
 struct rig
@@ -40,6 +41,8 @@ struct rig
 	struct test_param params[16];
 	struct test_spec spec;
 	char err[256];
+	bool
+	    guarded; /* the target guard is as for anybody's test; else lifted, for targets are on loopback */
 };
 
 static inline void
@@ -90,6 +93,11 @@ rig_spec(struct rig *rig, const char *type, const char *target, uint32_t timeout
 		rig->params[i].key = (char *) params[2 * i];
 		rig->params[i].value = (char *) params[2 * i + 1];
 		rig->spec.param_count++;
+	}
+	if (!rig->guarded)
+	{
+		rig->params[rig->spec.param_count].key = GUARD_PARAM;
+		rig->params[rig->spec.param_count++].value = "true";
 	}
 }
 

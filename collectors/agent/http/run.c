@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/guard.h"
 #include "agent/http/http.h"
 
 #define READ_CHUNK        16384 /* a TLS record */
@@ -498,6 +499,11 @@ on_resolved(const struct resolver_answer *answer, void *arg)
 	if (answer->error != ERROR_NONE)
 	{
 		probe_fail(&run->probe, answer->error, "%s", answer->message);
+		run_finish(run);
+		return;
+	}
+	if (!guard_pass(&run->probe, run->answer.addresses, run->answer.count))
+	{
 		run_finish(run);
 		return;
 	}

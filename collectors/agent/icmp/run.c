@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/guard.h"
 #include "agent/icmp/icmp.h"
 
 #define RETRY_NANO 2000000 /* after a full send queue */
@@ -176,7 +177,13 @@ on_resolved(const struct resolver_answer *answer, void *arg)
 		run_finish(run);
 		return;
 	}
+	/* Only the first address is dialled; nothing else of the answer counts. */
 	run->peer = answer->addresses[0];
+	if (!guard_pass(&run->probe, &run->peer, 1))
+	{
+		run_finish(run);
+		return;
+	}
 	family = run->peer.addr.ss_family;
 	if (icmp_engine_fd(run->probe.env, family) < 0)
 	{

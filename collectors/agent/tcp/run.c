@@ -16,6 +16,7 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
+#include "agent/guard.h"
 #include "agent/tcp/tcp.h"
 
 static void attempt_start(struct canary_run *run);
@@ -157,6 +158,11 @@ on_resolved(const struct resolver_answer *answer, void *arg)
 		return;
 	}
 	run->answer = *answer;
+	if (!guard_pass(&run->probe, run->answer.addresses, run->answer.count))
+	{
+		run_finish(run);
+		return;
+	}
 	for (size_t i = 0; i < run->answer.count; i++)
 		probe_set_port(&run->answer.addresses[i].addr, run->cmd->port);
 	attempt_start(run);
