@@ -155,9 +155,9 @@ static PctlPlan head_make = {"INSERT INTO probectl.audit_head (tenant_id, seq, h
                              2,
                              {UUIDOID, BYTEAOID}};
 static PctlPlan head_lock[2] = {
-    {"SELECT h.seq, h.hash FROM probectl.audit_head h JOIN probectl.tenant t ON t.tenant_id = "
-     "h.tenant_id"
-     " WHERE h.tenant_id = $1 FOR UPDATE OF h FOR KEY SHARE OF t",
+    {"SELECT h.seq, h.hash FROM probectl.tenant t JOIN probectl.audit_head h ON h.tenant_id = "
+     "t.tenant_id"
+     " WHERE t.tenant_id = $1 FOR KEY SHARE OF t FOR UPDATE OF h",
      1,
      {UUIDOID}},
     {"SELECT seq, hash FROM probectl_internal.provider_audit_head FOR UPDATE", 0, {0}}};
@@ -170,7 +170,8 @@ static PctlPlan head_write[2] = {
      {INT8OID, BYTEAOID}}};
 
 /* Locks the head row and reads it; makes it for a tenant that has none. The tenant's own row is held as its
- * foreign key would hold it, once instead of with every event. Inside SPI_connect, trusted. */
+ * foreign key would hold it, once instead of with every event, and
+ * before the head, as whoever changes or erases a tenant does. Inside SPI_connect, trusted. */
 static void
 head_load(PctlAuditStream stream, ChainHead *head)
 {
