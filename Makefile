@@ -25,6 +25,7 @@ SRCS := \
 	src/identity/ca.c \
 	src/identity/credential.c \
 	src/identity/permission.c \
+	src/identity/session.c \
 	src/audit/chain.c \
 	src/audit/deferred.c \
 	src/audit/merkle.c \

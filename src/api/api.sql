@@ -112,7 +112,8 @@ DECLARE
   after_agent uuid;
   now timestamptz := probectl.clock_now();
   items text;
-  last text;
+  tests uuid[];
+  agents uuid[];
   found integer;
 BEGIN
   PERFORM probectl_internal.input_known(query, '{type,agent_id,test_id,state,limit,after}');
@@ -123,8 +124,9 @@ BEGIN
     after_test := probectl_internal.input_uuid(jsonb_build_object('after', split_part(query ->> 'after', ':', 1)), 'after');
     after_agent := probectl_internal.input_uuid(jsonb_build_object('after', split_part(query ->> 'after', ':', 2)), 'after');
   END IF;
-  SELECT string_agg(p.item, ',' ORDER BY p.test_id, p.agent_id), count(*), (array_agg(p.test_id || ':' || p.agent_id ORDER BY p.test_id DESC, p.agent_id DESC))[1]
-    INTO items, found, last
+  -- The rows come in order, so the last of each array is the last row.
+  SELECT string_agg(p.item, ','), count(*), array_agg(p.test_id), array_agg(p.agent_id)
+    INTO items, found, tests, agents
     FROM (
       -- What does not change with time was written as JSON when the run arrived (result_latest.item).
       SELECT s.test_id, s.agent_id, concat(
@@ -150,7 +152,7 @@ BEGIN
        WHERE wanted_state IS NULL OR s.state = wanted_state
        ORDER BY s.test_id, s.agent_id
        LIMIT page) p;
-  RETURN probectl_internal.json_raw(concat('{"items":[', items, '],"next":', CASE WHEN found = page THEN to_json(last)::text ELSE 'null' END,
+  RETURN probectl_internal.json_raw(concat('{"items":[', items, '],"next":', CASE WHEN found = page THEN format('"%s:%s"', tests[found], agents[found]) ELSE 'null' END,
                 ',"collector_running":', probectl_internal.derive_running()::text, '}'));
 END
 $$;

@@ -218,6 +218,9 @@ pctl_api_call(PG_FUNCTION_ARGS)
 	nest = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, ERROR, false);
+	/* Optional filters make custom plans look cheaper than they are: planning them costs more than they save. */
+	(void) set_config_option("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, ERROR, false);
 	fmgr_info(route.handler, &handler);
 	InitFunctionCallInfoData(*call, &handler, 3, InvalidOid, NULL, NULL);
 	for (int i = 0; i < 3; i++)

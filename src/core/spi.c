@@ -16,7 +16,8 @@ plan_make(PctlPlan *plan)
 
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, ERROR, false);
-	made = SPI_prepare(plan->sql, plan->nargs, plan->types);
+	/* Keys lead every look-up: no constant would make a better plan, planning anew would cost more. */
+	made = SPI_prepare_cursor(plan->sql, plan->nargs, plan->types, CURSOR_OPT_GENERIC_PLAN);
 	AtEOXact_GUC(true, nest);
 	if (made == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", plan->sql, SPI_result_code_string(SPI_result));

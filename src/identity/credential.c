@@ -15,11 +15,11 @@
 #include "core/clock.h"
 #include "core/errors.h"
 #include "core/export.h"
-#include "core/guc.h"
 #include "core/spi.h"
 #include "core/uuid7.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "identity/session.h"
 #include "tenant/context.h"
 #include "tenant/fairness.h"
 #include "utils/builtins.h"
@@ -122,7 +122,7 @@ hash_bytea(const uint8 hash[PCTL_SHA256_LEN])
 	return value;
 }
 
-/* Bindings of the caller c, with the bits each grants. Shared by the two queries below. */
+/* Bindings of the caller c, with the bits each grants. */
 #define BINDINGS_OF_CALLER                                                                         \
 	" FROM probectl.role_binding b"                                                                \
 	" JOIN probectl.role r ON r.tenant_id = b.tenant_id AND r.role_id = b.role_id"                 \
@@ -133,27 +133,6 @@ hash_bytea(const uint8 hash[PCTL_SHA256_LEN])
 
 /* A token may be narrowed to scopes. */
 #define WITHIN_SCOPES " & CASE WHEN c.scopes IS NULL THEN -1::bigint ELSE probectl_internal.permission_bits(c.scopes) END"
-
-/* Live credential of a live owner in an active tenant: who, last use, bits in the whole tenant, whether there
- * are bindings below it and policies. */
-static PctlPlan session_find = {
-	"SELECT c.credential_id, coalesce(c.user_id, c.service_account_id), coalesce(c.used_at, c.created_at),"
-	"       (SELECT coalesce(bit_or(r.bits), 0)" BINDINGS_OF_CALLER
-	"           AND num_nonnulls(b.organization_id, b.team_id, b.project_id) = 0)" WITHIN_SCOPES ","
-	"       EXISTS (SELECT FROM probectl.role_binding b WHERE b.tenant_id = c.tenant_id"
-	"                  AND num_nonnulls(b.organization_id, b.team_id, b.project_id) > 0),"
-	"       EXISTS (SELECT FROM probectl.access_policy y WHERE y.tenant_id = c.tenant_id AND y.enabled),"
-	"       c.service_account_id IS NOT NULL"
-	"  FROM probectl.credential c"
-	"  JOIN probectl.tenant t ON t.tenant_id = c.tenant_id"
-	"  LEFT JOIN probectl.tenant_user u ON u.tenant_id = c.tenant_id AND u.user_id = c.user_id"
-	"  LEFT JOIN probectl.service_account a"
-	"    ON a.tenant_id = c.tenant_id AND a.service_account_id = c.service_account_id"
-	" WHERE c.tenant_id = $1 AND c.hash = $2 AND c.kind IN ('session', 'token') AND c.revoked_at IS NULL"
-	"   AND c.expires_at > $3 AND t.status = 'active' AND coalesce(u.status, a.status) = 'active'"
-	"   AND (c.kind = 'token' OR coalesce(c.used_at, c.created_at) > $4)",
-	4,
-	{UUIDOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
 
 /* Bits held below the tenant, resolved to projects: a binding on a team holds in each of its projects. */
 static PctlPlan session_projects = {
@@ -200,22 +179,6 @@ load_projects(PctlPrincipal *who)
 	who->project_count = (int) count;
 }
 
-/* Reads the answer of session_find into the principal; true when there are bindings below the tenant. */
-static bool
-read_session(PctlPrincipal *who, const char *kind, TimestampTz *used)
-{
-	who->credential = *DatumGetUUIDP(pctl_spi_value(0, 1, NULL));
-	who->id = *DatumGetUUIDP(pctl_spi_value(0, 2, NULL));
-	*used = DatumGetTimestampTz(pctl_spi_value(0, 3, NULL));
-	who->permissions = (uint64) DatumGetInt64(pctl_spi_value(0, 4, NULL));
-	who->has_policies = DatumGetBool(pctl_spi_value(0, 6, NULL));
-	if (DatumGetBool(pctl_spi_value(0, 7, NULL)))
-		who->kind = PCTL_PRINCIPAL_SERVICE;
-	else
-		who->kind = strcmp(kind, "token") == 0 ? PCTL_PRINCIPAL_TOKEN : PCTL_PRINCIPAL_USER;
-	return DatumGetBool(pctl_spi_value(0, 5, NULL));
-}
-
 PCTL_FUNCTION(pctl_enter_session);
 
 /* probectl.enter_session(token text [, used boolean]) -> void */
@@ -223,31 +186,28 @@ Datum
 pctl_enter_session(PG_FUNCTION_ARGS)
 {
 	PctlCredential credential;
-	PctlPrincipal who = {0};
+	PctlSession session;
 	PctlTrusted saved;
 	TimestampTz now = pctl_now();
-	TimestampTz used;
-	Datum args[4];
 
 	credential_bind(PG_GETARG_TEXT_PP(0), &credential, "session", "token");
-	who.tenant = credential.tenant;
-	pctl_trusted_begin(&saved);
-	SPI_connect();
-	args[0] = UUIDPGetDatum(&credential.tenant);
-	args[1] = PointerGetDatum(hash_bytea(credential.hash));
-	args[2] = TimestampTzGetDatum(now);
-	args[3] = TimestampTzGetDatum(now - pctl_session_idle * (int64) SECS_PER_MINUTE * USECS_PER_SEC);
-	if (pctl_plan_run(&session_find, args, NULL, true, 1) != 1)
+	if (!pctl_session_find(&credential.tenant, credential.hash, now, &session) ||
+		(session.who.kind == PCTL_PRINCIPAL_USER) != (strcmp(credential.kind, "session") == 0))
 		refuse_credential();
-	if (read_session(&who, credential.kind, &used))
-		load_projects(&who);
-	if (PG_NARGS() < 2 || PG_GETARG_BOOL(1))
-		touch_session(&who, used, now);
-	SPI_finish();
-	pctl_trusted_end(&saved);
+	if (session.has_projects || now - session.used_at > TOUCH_INTERVAL_US)
+	{
+		pctl_trusted_begin(&saved);
+		SPI_connect();
+		if (session.has_projects)
+			load_projects(&session.who);
+		if (PG_NARGS() < 2 || PG_GETARG_BOOL(1))
+			touch_session(&session.who, session.used_at, now);
+		SPI_finish();
+		pctl_trusted_end(&saved);
+	}
 	/* After the credential proved good: a guess does not spend a tenant's budget. */
 	pctl_fairness_query(&credential.tenant);
-	pctl_context_bind_principal(&who);
+	pctl_context_bind_principal(&session.who);
 	PG_RETURN_VOID();
 }
 
