@@ -28,9 +28,10 @@ void
 _PG_init(void)
 {
 	if (!process_shared_preload_libraries_in_progress)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("probectl must be loaded at server start"),
-						errhint("Add probectl to shared_preload_libraries and restart the server.")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		         errmsg("probectl must be loaded at server start"),
+		         errhint("Add probectl to shared_preload_libraries and restart the server.")));
 	pctl_guc_init();
 	pctl_key_load();
 	pctl_context_init();

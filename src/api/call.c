@@ -43,13 +43,14 @@ typedef struct Route
 static HTAB *routes = NULL;
 
 static PctlPlan route_read = {
-	"SELECT (SELECT f.oid FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace"
-	"         WHERE f.proname = r.handler AND n.nspname = 'probectl_api'), coalesce(p.bit, -1), r.success,"
-	"       coalesce(p.permission, '')"
-	"  FROM probectl.api_route r LEFT JOIN probectl.permission p ON p.permission = r.permission"
-	" WHERE r.method = $1 AND r.path = $2",
-	2,
-	{TEXTOID, TEXTOID}};
+    "SELECT (SELECT f.oid FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace"
+    "         WHERE f.proname = r.handler AND n.nspname = 'probectl_api'), coalesce(p.bit, -1), "
+    "r.success,"
+    "       coalesce(p.permission, '')"
+    "  FROM probectl.api_route r LEFT JOIN probectl.permission p ON p.permission = r.permission"
+    " WHERE r.method = $1 AND r.path = $2",
+    2,
+    {TEXTOID, TEXTOID}};
 
 static void
 routes_forget(Datum arg, int cache, uint32 hash)
@@ -87,7 +88,8 @@ route_load(const char *method, const char *path)
 	route.handler = DatumGetObjectId(pctl_spi_value(0, 1, &missing));
 	route.bit = DatumGetInt32(pctl_spi_value(0, 2, NULL));
 	route.success = DatumGetInt32(pctl_spi_value(0, 3, NULL));
-	strlcpy(route.permission, TextDatumGetCString(pctl_spi_value(0, 4, NULL)), sizeof(route.permission));
+	strlcpy(route.permission, TextDatumGetCString(pctl_spi_value(0, 4, NULL)),
+	        sizeof(route.permission));
 	SPI_finish();
 	pctl_trusted_end(&saved);
 	return route;
@@ -131,8 +133,9 @@ route_deny(const Route *route, const char *method, const char *path)
 	event.data = data.data;
 	(void) pctl_audit_append(PCTL_AUDIT_TENANT, &event);
 	initStringInfo(&body);
-	appendStringInfo(&body, "{\"error\":{\"code\":\"forbidden\",\"message\":\"the permission %s is needed\"}}",
-					 route->permission);
+	appendStringInfo(
+	    &body, "{\"error\":{\"code\":\"forbidden\",\"message\":\"the permission %s is needed\"}}",
+	    route->permission);
 	return body.data;
 }
 
@@ -180,8 +183,8 @@ handler_run(FunctionCallInfo call, const char *method, const char *path)
 	{
 		if (strcmp(method, "GET") != 0)
 			pctl_audit_denied("api.call", path, "failed",
-							  psprintf("{\"method\": \"%s\", \"sqlstate\": \"%s\"}", method,
-									   unpack_sql_state(geterrcode())));
+			                  psprintf("{\"method\": \"%s\", \"sqlstate\": \"%s\"}", method,
+			                           unpack_sql_state(geterrcode())));
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -204,28 +207,29 @@ pctl_api_call(PG_FUNCTION_ARGS)
 
 	if (who == NULL)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
-						errmsg("this transaction is bound to no tenant")));
+		                errmsg("this transaction is bound to no tenant")));
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("there is no such route")));
 	method = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	path = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	route = route_find(method, path);
 	if (route.bit >= 0 && (!pctl_principal_may_somewhere(who, route.bit) ||
-						   (who->has_policies && policy_denies(route.permission))))
+	                       (who->has_policies && policy_denies(route.permission))))
 		return answer(fcinfo, 403, CStringGetTextDatum(route_deny(&route, method, path)), false);
 	if (!OidIsValid(route.handler))
 		elog(ERROR, "the handler of the route is missing");
 	nest = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, ERROR, false);
+	                         GUC_ACTION_SAVE, true, ERROR, false);
 	/* Optional filters make custom plans look cheaper than they are: planning them costs more than they save. */
 	(void) set_config_option("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, ERROR, false);
+	                         GUC_ACTION_SAVE, true, ERROR, false);
 	fmgr_info(route.handler, &handler);
 	InitFunctionCallInfoData(*call, &handler, 3, InvalidOid, NULL, NULL);
 	for (int i = 0; i < 3; i++)
-		call->args[i] = (NullableDatum){.value = PG_ARGISNULL(i + 2) ? (Datum) 0 : PG_GETARG_DATUM(i + 2),
-										.isnull = PG_ARGISNULL(i + 2)};
+		call->args[i] = (NullableDatum){.value = PG_ARGISNULL(i + 2) ? (Datum) 0
+		                                                             : PG_GETARG_DATUM(i + 2),
+		                                .isnull = PG_ARGISNULL(i + 2)};
 	body = handler_run(call, method, path); /* json: its text is its binary form */
 	AtEOXact_GUC(true, nest);
 	return answer(fcinfo, route.success, body, call->isnull);

@@ -23,7 +23,7 @@
 #include "storage/fd.h"
 
 #define NONCE_LEN 12
-#define TAG_LEN	  16
+#define TAG_LEN   16
 
 static uint8 envelope_key[PCTL_KEY_LEN];
 static bool envelope_key_loaded = false;
@@ -42,8 +42,9 @@ crypto_fail(const char *what)
 	if (code != 0)
 		ERR_error_string_n(code, detail, sizeof(detail));
 	ERR_clear_error();
-	ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("cryptographic operation failed: %s", what),
-					errdetail_log("%s", detail)));
+	ereport(ERROR,
+	        (errcode(ERRCODE_INTERNAL_ERROR), errmsg("cryptographic operation failed: %s", what),
+	         errdetail_log("%s", detail)));
 }
 
 void
@@ -73,10 +74,10 @@ pctl_sha256_end(uint8 digest[PCTL_SHA256_LEN])
 
 void
 pctl_hmac_sha256(const uint8 *key, size_t keylen, const void *data, size_t len,
-				 uint8 mac[PCTL_SHA256_LEN])
+                 uint8 mac[PCTL_SHA256_LEN])
 {
 	OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, "SHA256", 0),
-						   OSSL_PARAM_construct_end()};
+	                       OSSL_PARAM_construct_end()};
 	EVP_MAC_CTX *ctx;
 	size_t maclen = 0;
 	bool ok;
@@ -87,7 +88,7 @@ pctl_hmac_sha256(const uint8 *key, size_t keylen, const void *data, size_t len,
 	if (ctx == NULL)
 		crypto_fail("HMAC");
 	ok = EVP_MAC_init(ctx, key, keylen, params) == 1 && EVP_MAC_update(ctx, data, len) == 1 &&
-		 EVP_MAC_final(ctx, mac, &maclen, PCTL_SHA256_LEN) == 1 && maclen == PCTL_SHA256_LEN;
+	     EVP_MAC_final(ctx, mac, &maclen, PCTL_SHA256_LEN) == 1 && maclen == PCTL_SHA256_LEN;
 	EVP_MAC_CTX_free(ctx);
 	if (!ok)
 		crypto_fail("HMAC");
@@ -116,19 +117,20 @@ key_create(const char *path)
 
 	snprintf(temporary, sizeof(temporary), "%s.%d", path, (int) MyProcPid);
 	pctl_random(key, sizeof(key));
-	fd = OpenTransientFilePerm(temporary, O_CREAT | O_EXCL | O_WRONLY | PG_BINARY, S_IRUSR | S_IWUSR);
+	fd = OpenTransientFilePerm(temporary, O_CREAT | O_EXCL | O_WRONLY | PG_BINARY,
+	                           S_IRUSR | S_IWUSR);
 	if (fd < 0)
 		ereport(FATAL, (errcode_for_file_access(),
-						errmsg("could not create the envelope key file \"%s\": %m", temporary),
-						errhint("Set probectl.key_file to a place the server can write.")));
+		                errmsg("could not create the envelope key file \"%s\": %m", temporary),
+		                errhint("Set probectl.key_file to a place the server can write.")));
 	if (write(fd, key, sizeof(key)) != (ssize_t) sizeof(key) || pg_fsync(fd) != 0)
 		ereport(FATAL, (errcode_for_file_access(),
-						errmsg("could not write the envelope key file \"%s\": %m", temporary)));
+		                errmsg("could not write the envelope key file \"%s\": %m", temporary)));
 	CloseTransientFile(fd);
 	durable_rename(temporary, path, FATAL);
 	OPENSSL_cleanse(key, sizeof(key));
 	ereport(LOG, (errmsg("created the envelope key file \"%s\"", path),
-				  errhint("Back it up apart from the database: without it no sealed key opens.")));
+	              errhint("Back it up apart from the database: without it no sealed key opens.")));
 }
 
 /* Reads the envelope key, creating it on the first start; called in the postmaster only. */
@@ -148,15 +150,15 @@ pctl_key_load(void)
 	fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
 	if (fd < 0)
 		ereport(FATAL, (errcode_for_file_access(),
-						errmsg("could not read the envelope key file \"%s\": %m", path)));
+		                errmsg("could not read the envelope key file \"%s\": %m", path)));
 	if (fstat(fd, &st) != 0 || (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
 		ereport(FATAL, (errcode(ERRCODE_CONFIG_FILE_ERROR),
-						errmsg("the envelope key file \"%s\" is open to others", path),
-						errhint("Run chmod 0600 on it.")));
+		                errmsg("the envelope key file \"%s\" is open to others", path),
+		                errhint("Run chmod 0600 on it.")));
 	if (st.st_size != PCTL_KEY_LEN || read(fd, envelope_key, PCTL_KEY_LEN) != PCTL_KEY_LEN)
 		ereport(FATAL, (errcode(ERRCODE_CONFIG_FILE_ERROR),
-						errmsg("the envelope key file \"%s\" does not hold %d bytes", path,
-							   PCTL_KEY_LEN)));
+		                errmsg("the envelope key file \"%s\" does not hold %d bytes", path,
+		                       PCTL_KEY_LEN)));
 	CloseTransientFile(fd);
 	envelope_key_loaded = true;
 }
@@ -165,9 +167,10 @@ void
 pctl_key_derive(const char *label, uint8 key[PCTL_KEY_LEN])
 {
 	if (!envelope_key_loaded)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("probectl is not preloaded"),
-						errhint("Add probectl to shared_preload_libraries and restart the server.")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		         errmsg("probectl is not preloaded"),
+		         errhint("Add probectl to shared_preload_libraries and restart the server.")));
 	pctl_hmac_sha256(envelope_key, PCTL_KEY_LEN, label, strlen(label), key);
 }
 
@@ -187,10 +190,10 @@ pctl_seal(const char *context, const void *plain, size_t len)
 	pctl_key_derive("probectl seal v1", key);
 	pctl_random(nonce, NONCE_LEN);
 	ok = ctx != NULL && aes != NULL && EVP_EncryptInit_ex2(ctx, aes, key, nonce, NULL) == 1 &&
-		 EVP_EncryptUpdate(ctx, NULL, &n, (const uint8 *) context, (int) strlen(context)) == 1 &&
-		 EVP_EncryptUpdate(ctx, nonce + NONCE_LEN, &n, plain, (int) len) == 1 &&
-		 EVP_EncryptFinal_ex(ctx, nonce + NONCE_LEN + n, &n) == 1 &&
-		 EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, nonce + NONCE_LEN + len) == 1;
+	     EVP_EncryptUpdate(ctx, NULL, &n, (const uint8 *) context, (int) strlen(context)) == 1 &&
+	     EVP_EncryptUpdate(ctx, nonce + NONCE_LEN, &n, plain, (int) len) == 1 &&
+	     EVP_EncryptFinal_ex(ctx, nonce + NONCE_LEN + n, &n) == 1 &&
+	     EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, nonce + NONCE_LEN + len) == 1;
 	EVP_CIPHER_CTX_free(ctx);
 	EVP_CIPHER_free(aes);
 	OPENSSL_cleanse(key, sizeof(key));
@@ -221,11 +224,11 @@ pctl_unseal(const char *context, const bytea *sealed)
 	ctx = EVP_CIPHER_CTX_new();
 	aes = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
 	ok = ctx != NULL && aes != NULL && EVP_DecryptInit_ex2(ctx, aes, key, nonce, NULL) == 1 &&
-		 EVP_DecryptUpdate(ctx, NULL, &n, (const uint8 *) context, (int) strlen(context)) == 1 &&
-		 EVP_DecryptUpdate(ctx, (uint8 *) VARDATA(plain), &n, nonce + NONCE_LEN, (int) len) == 1 &&
-		 EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_LEN,
-							 (void *) (nonce + NONCE_LEN + len)) == 1 &&
-		 EVP_DecryptFinal_ex(ctx, (uint8 *) VARDATA(plain) + n, &n) == 1;
+	     EVP_DecryptUpdate(ctx, NULL, &n, (const uint8 *) context, (int) strlen(context)) == 1 &&
+	     EVP_DecryptUpdate(ctx, (uint8 *) VARDATA(plain), &n, nonce + NONCE_LEN, (int) len) == 1 &&
+	     EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_LEN,
+	                         (void *) (nonce + NONCE_LEN + len)) == 1 &&
+	     EVP_DecryptFinal_ex(ctx, (uint8 *) VARDATA(plain) + n, &n) == 1;
 	EVP_CIPHER_CTX_free(ctx);
 	EVP_CIPHER_free(aes);
 	OPENSSL_cleanse(key, sizeof(key));
@@ -233,7 +236,7 @@ pctl_unseal(const char *context, const bytea *sealed)
 	{
 		ERR_clear_error();
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a sealed value does not open"),
-						errhint("The envelope key file is not the one it was sealed with.")));
+		                errhint("The envelope key file is not the one it was sealed with.")));
 	}
 	return plain;
 }
@@ -252,14 +255,14 @@ pctl_ed25519_public(const uint8 seed[PCTL_ED25519_LEN], uint8 public[PCTL_ED2551
 
 void
 pctl_ed25519_sign(const uint8 seed[PCTL_ED25519_LEN], const void *data, size_t len,
-				  uint8 signature[PCTL_ED25519_SIGNATURE])
+                  uint8 signature[PCTL_ED25519_SIGNATURE])
 {
 	EVP_PKEY *key = EVP_PKEY_new_raw_private_key_ex(NULL, "ED25519", NULL, seed, PCTL_ED25519_LEN);
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	size_t siglen = PCTL_ED25519_SIGNATURE;
 	bool ok = key != NULL && ctx != NULL &&
-			  EVP_DigestSignInit_ex(ctx, NULL, NULL, NULL, NULL, key, NULL) == 1 &&
-			  EVP_DigestSign(ctx, signature, &siglen, data, len) == 1;
+	          EVP_DigestSignInit_ex(ctx, NULL, NULL, NULL, NULL, key, NULL) == 1 &&
+	          EVP_DigestSign(ctx, signature, &siglen, data, len) == 1;
 
 	EVP_MD_CTX_free(ctx);
 	EVP_PKEY_free(key);
@@ -269,13 +272,13 @@ pctl_ed25519_sign(const uint8 seed[PCTL_ED25519_LEN], const void *data, size_t l
 
 bool
 pctl_ed25519_verify(const uint8 public[PCTL_ED25519_LEN], const void *data, size_t len,
-					const uint8 signature[PCTL_ED25519_SIGNATURE])
+                    const uint8 signature[PCTL_ED25519_SIGNATURE])
 {
 	EVP_PKEY *key = EVP_PKEY_new_raw_public_key_ex(NULL, "ED25519", NULL, public, PCTL_ED25519_LEN);
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	bool ok = key != NULL && ctx != NULL &&
-			  EVP_DigestVerifyInit_ex(ctx, NULL, NULL, NULL, NULL, key, NULL) == 1 &&
-			  EVP_DigestVerify(ctx, signature, PCTL_ED25519_SIGNATURE, data, len) == 1;
+	          EVP_DigestVerifyInit_ex(ctx, NULL, NULL, NULL, NULL, key, NULL) == 1 &&
+	          EVP_DigestVerify(ctx, signature, PCTL_ED25519_SIGNATURE, data, len) == 1;
 
 	EVP_MD_CTX_free(ctx);
 	EVP_PKEY_free(key);
@@ -291,11 +294,11 @@ pctl_fips(void)
 
 void
 pctl_pbkdf2(const char *password, const uint8 *salt, size_t saltlen, int iterations,
-			uint8 key[PCTL_SHA256_LEN])
+            uint8 key[PCTL_SHA256_LEN])
 {
 	EVP_MD *md = EVP_MD_fetch(NULL, "SHA256", NULL);
 	bool ok = md != NULL && PKCS5_PBKDF2_HMAC(password, (int) strlen(password), salt, (int) saltlen,
-											  iterations, md, PCTL_SHA256_LEN, key) == 1;
+	                                          iterations, md, PCTL_SHA256_LEN, key) == 1;
 
 	EVP_MD_free(md);
 	if (!ok)
@@ -313,17 +316,17 @@ pctl_hotp(const uint8 *key, size_t keylen, uint64 counter)
 	for (int i = 0; i < 8; i++)
 		message[i] = (uint8) (counter >> (56 - 8 * i));
 	if (EVP_Q_mac(NULL, "HMAC", NULL, "SHA1", NULL, key, keylen, message, sizeof(message), mac,
-				  sizeof(mac), &maclen) == NULL ||
-		maclen != sizeof(mac))
+	              sizeof(mac), &maclen) == NULL ||
+	    maclen != sizeof(mac))
 		crypto_fail("HOTP");
 	offset = mac[19] & 15;
 	return (((uint32) (mac[offset] & 0x7F) << 24 | (uint32) mac[offset + 1] << 16 |
-			 (uint32) mac[offset + 2] << 8 | mac[offset + 3]) %
-			1000000);
+	         (uint32) mac[offset + 2] << 8 | mac[offset + 3]) %
+	        1000000);
 }
 
 static const char base64url_digits[] =
-	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 char *
 pctl_base64url(const uint8 *data, size_t len)

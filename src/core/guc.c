@@ -26,55 +26,48 @@ char *pctl_tenant_setting = NULL;
 void
 pctl_guc_init(void)
 {
-	DefineCustomIntVariable("probectl.agent_certificate_lifetime",
-							"Lifetime of an agent's certificate.", NULL,
-							&pctl_agent_certificate_hours, PCTL_CERTIFICATE_HOURS_DEFAULT,
-							PCTL_CERTIFICATE_HOURS_MIN, PCTL_CERTIFICATE_HOURS_MAX, PGC_SIGHUP, 0,
-							NULL, NULL, NULL);
-	DefineCustomStringVariable("probectl.clock",
-							   "Fixed time that replaces the clock, for tests.",
-							   "Empty means the real clock.", &pctl_clock, "", PGC_SUSET,
-							   GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, pctl_clock_check,
-							   pctl_clock_assign, NULL);
+	DefineCustomIntVariable(
+	    "probectl.agent_certificate_lifetime", "Lifetime of an agent's certificate.", NULL,
+	    &pctl_agent_certificate_hours, PCTL_CERTIFICATE_HOURS_DEFAULT, PCTL_CERTIFICATE_HOURS_MIN,
+	    PCTL_CERTIFICATE_HOURS_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("probectl.clock", "Fixed time that replaces the clock, for tests.",
+	                           "Empty means the real clock.", &pctl_clock, "", PGC_SUSET,
+	                           GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, pctl_clock_check,
+	                           pctl_clock_assign, NULL);
 	DefineCustomIntVariable("probectl.derive_interval",
-							"Shortest time between two passes over newly committed batches.", NULL,
-							&pctl_derive_interval, PCTL_DERIVE_INTERVAL_DEFAULT,
-							PCTL_DERIVE_INTERVAL_MIN, PCTL_DERIVE_INTERVAL_MAX, PGC_SIGHUP,
-							GUC_UNIT_MS, NULL, NULL, NULL);
-	DefineCustomIntVariable("probectl.keeper_interval",
-							"Time between two passes of partition and retention upkeep.", NULL,
-							&pctl_keeper_interval, PCTL_KEEPER_INTERVAL_DEFAULT,
-							PCTL_KEEPER_INTERVAL_MIN, PCTL_KEEPER_INTERVAL_MAX, PGC_SIGHUP,
-							GUC_UNIT_S, NULL, NULL, NULL);
-	DefineCustomStringVariable("probectl.key_file",
-							   "File with the 32-byte envelope key, relative to the data directory.",
-							   "Created with a random key when absent.", &pctl_key_file,
-							   "probectl.key", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL,
-							   NULL);
-	DefineCustomIntVariable("probectl.partitions_ahead",
-							"Number of day partitions made ahead of today.", NULL,
-							&pctl_partitions_ahead, PCTL_PARTITIONS_AHEAD_DEFAULT,
-							PCTL_PARTITIONS_AHEAD_MIN, PCTL_PARTITIONS_AHEAD_MAX, PGC_SIGHUP, 0,
-							NULL, NULL, NULL);
-	DefineCustomIntVariable("probectl.result_retention",
-							"Number of days that full results are kept.", NULL,
-							&pctl_result_retention, PCTL_RETENTION_DAYS_DEFAULT,
-							PCTL_RETENTION_DAYS_MIN, PCTL_RETENTION_DAYS_MAX, PGC_SIGHUP, 0, NULL,
-							NULL, NULL);
+	                        "Shortest time between two passes over newly committed batches.", NULL,
+	                        &pctl_derive_interval, PCTL_DERIVE_INTERVAL_DEFAULT,
+	                        PCTL_DERIVE_INTERVAL_MIN, PCTL_DERIVE_INTERVAL_MAX, PGC_SIGHUP,
+	                        GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+	    "probectl.keeper_interval", "Time between two passes of partition and retention upkeep.",
+	    NULL, &pctl_keeper_interval, PCTL_KEEPER_INTERVAL_DEFAULT, PCTL_KEEPER_INTERVAL_MIN,
+	    PCTL_KEEPER_INTERVAL_MAX, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+	    "probectl.key_file", "File with the 32-byte envelope key, relative to the data directory.",
+	    "Created with a random key when absent.", &pctl_key_file, "probectl.key", PGC_POSTMASTER,
+	    GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+	    "probectl.partitions_ahead", "Number of day partitions made ahead of today.", NULL,
+	    &pctl_partitions_ahead, PCTL_PARTITIONS_AHEAD_DEFAULT, PCTL_PARTITIONS_AHEAD_MIN,
+	    PCTL_PARTITIONS_AHEAD_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+	    "probectl.result_retention", "Number of days that full results are kept.", NULL,
+	    &pctl_result_retention, PCTL_RETENTION_DAYS_DEFAULT, PCTL_RETENTION_DAYS_MIN,
+	    PCTL_RETENTION_DAYS_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("probectl.session_idle",
-							"Time without a request after which a signed-in session ends.", NULL,
-							&pctl_session_idle, PCTL_SESSION_IDLE_DEFAULT, PCTL_SESSION_IDLE_MIN,
-							PCTL_SESSION_IDLE_MAX, PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
-	DefineCustomIntVariable("probectl.session_lifetime",
-							"Time after which a signed-in session ends.", NULL,
-							&pctl_session_lifetime, PCTL_SESSION_MINUTES_DEFAULT,
-							PCTL_SESSION_MINUTES_MIN, PCTL_SESSION_MINUTES_MAX, PGC_SIGHUP,
-							GUC_UNIT_MIN, NULL, NULL, NULL);
-	DefineCustomStringVariable("probectl.tenant_id",
-							   "Tenant this transaction is bound to; set by the enter functions only.",
-							   NULL, &pctl_tenant_setting, "", PGC_SUSET,
-							   GUC_NO_SHOW_ALL | GUC_NO_RESET_ALL | GUC_NOT_IN_SAMPLE |
-								   GUC_DISALLOW_IN_FILE,
-							   pctl_tenant_setting_check, pctl_tenant_setting_assign, NULL);
+	                        "Time without a request after which a signed-in session ends.", NULL,
+	                        &pctl_session_idle, PCTL_SESSION_IDLE_DEFAULT, PCTL_SESSION_IDLE_MIN,
+	                        PCTL_SESSION_IDLE_MAX, PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+	    "probectl.session_lifetime", "Time after which a signed-in session ends.", NULL,
+	    &pctl_session_lifetime, PCTL_SESSION_MINUTES_DEFAULT, PCTL_SESSION_MINUTES_MIN,
+	    PCTL_SESSION_MINUTES_MAX, PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+	    "probectl.tenant_id",
+	    "Tenant this transaction is bound to; set by the enter functions only.", NULL,
+	    &pctl_tenant_setting, "", PGC_SUSET,
+	    GUC_NO_SHOW_ALL | GUC_NO_RESET_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+	    pctl_tenant_setting_check, pctl_tenant_setting_assign, NULL);
 	MarkGUCPrefixReserved("probectl");
 }

@@ -18,17 +18,17 @@
 
 /* What is done once a pass, each in a transaction of its own. */
 static const char *const platform_jobs[] = {
-	"SELECT probectl_internal.partitions_keep()",
-	"SELECT probectl_internal.usage_meter()",
-	"SELECT probectl_internal.ca_watch()",
-	"SELECT probectl_internal.provider_audit_checkpoint_make()",
+    "SELECT probectl_internal.partitions_keep()",
+    "SELECT probectl_internal.usage_meter()",
+    "SELECT probectl_internal.ca_watch()",
+    "SELECT probectl_internal.provider_audit_checkpoint_make()",
 };
 
 /* What is done for each tenant, bound to it. */
 static const char *const tenant_jobs[] = {
-	"SELECT probectl_internal.break_glass_expire()",
-	"SELECT probectl_internal.fleet_count()",
-	"SELECT probectl.audit_checkpoint()",
+    "SELECT probectl_internal.break_glass_expire()",
+    "SELECT probectl_internal.fleet_count()",
+    "SELECT probectl.audit_checkpoint()",
 };
 
 static void
@@ -79,7 +79,7 @@ static void
 upkeep(void)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "probectl keeper pass",
-												  ALLOCSET_DEFAULT_SIZES);
+	                                              ALLOCSET_DEFAULT_SIZES);
 	uint64 count;
 	char **tenants;
 

@@ -39,7 +39,7 @@ typedef struct PbField
 	uint32_t tag;
 	PbType type;
 	uint64_t number; /* VARINT, FIXED64, FIXED32 */
-	PbSlice bytes;	 /* BYTES */
+	PbSlice bytes;   /* BYTES */
 } PbField;
 
 void pb_reader_init(PbReader *r, const void *data, size_t len);

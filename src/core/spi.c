@@ -15,7 +15,7 @@ plan_make(PctlPlan *plan)
 	SPIPlanPtr made;
 
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, ERROR, false);
+	                         GUC_ACTION_SAVE, true, ERROR, false);
 	/* Keys lead every look-up: no constant would make a better plan, planning anew would cost more. */
 	made = SPI_prepare_cursor(plan->sql, plan->nargs, plan->types, CURSOR_OPT_GENERIC_PLAN);
 	AtEOXact_GUC(true, nest);

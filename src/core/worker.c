@@ -39,32 +39,33 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define DATABASES_MAX	   64
-#define RESTART_MIN_MS	   1000
-#define RESTART_MAX_MS	   60000
-#define BLOCKED_MS		   10000 /* a stopped database is left alone this long */
-#define STOP_WAIT_MS	   5000
+#define DATABASES_MAX       64
+#define RESTART_MIN_MS      1000
+#define RESTART_MAX_MS      60000
+#define BLOCKED_MS          10000 /* a stopped database is left alone this long */
+#define STOP_WAIT_MS        5000
 #define LAUNCHER_NAPTIME_MS 10000
 
 static const struct
 {
 	const char *name;
 	PctlWorkerPass pass;
-	const int *spacing_ms; /* shortest time from pass to pass however often it is woken; NULL: none */
+	const int
+	    *spacing_ms; /* shortest time from pass to pass however often it is woken; NULL: none */
 } worker_kinds[] = {
-	{"keeper", pctl_keeper_pass, NULL}, /* first: it tells the launcher about its database */
-	{"derive", pctl_derive_pass, &pctl_derive_interval},
+    {"keeper", pctl_keeper_pass, NULL}, /* first: it tells the launcher about its database */
+    {"derive", pctl_derive_pass, &pctl_derive_interval},
 };
 
-#define KINDS ((int) lengthof(worker_kinds))
+#define KINDS       ((int) lengthof(worker_kinds))
 #define KIND_KEEPER 0
 #define KIND_DERIVE 1
 
 typedef enum
 {
 	DATABASE_UNKNOWN = 0, /* -> PRESENT, ABSENT */
-	DATABASE_PRESENT,	  /* has the extension; -> ABSENT, UNKNOWN */
-	DATABASE_ABSENT		  /* has not; -> UNKNOWN */
+	DATABASE_PRESENT,     /* has the extension; -> ABSENT, UNKNOWN */
+	DATABASE_ABSENT       /* has not; -> UNKNOWN */
 } DatabaseState;
 
 typedef struct WorkerSlot
@@ -160,10 +161,11 @@ static void
 worker_start(WorkerDatabase *entry, int kind, const char *name)
 {
 	WorkerSlot *slot = &entry->slots[kind];
-	BackgroundWorker worker = {.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-							   .bgw_start_time = BgWorkerStart_RecoveryFinished,
-							   .bgw_restart_time = BGW_NEVER_RESTART,
-							   .bgw_notify_pid = MyProcPid};
+	BackgroundWorker worker = {.bgw_flags = BGWORKER_SHMEM_ACCESS |
+	                                        BGWORKER_BACKEND_DATABASE_CONNECTION,
+	                           .bgw_start_time = BgWorkerStart_RecoveryFinished,
+	                           .bgw_restart_time = BGW_NEVER_RESTART,
+	                           .bgw_notify_pid = MyProcPid};
 
 	snprintf(worker.bgw_name, BGW_MAXLEN, "probectl %s %s", worker_kinds[kind].name, name);
 	snprintf(worker.bgw_type, BGW_MAXLEN, "probectl %s", worker_kinds[kind].name);
@@ -175,7 +177,7 @@ worker_start(WorkerDatabase *entry, int kind, const char *name)
 	slot->pause_ms = slot->pause_ms == 0 ? RESTART_MIN_MS : Min(slot->pause_ms * 2, RESTART_MAX_MS);
 	slot->retry_at = TimestampTzPlusMilliseconds(slot->since, slot->pause_ms);
 	slot->state = RegisterDynamicBackgroundWorker(&worker, NULL) ? PCTL_WORKER_STARTING
-																 : PCTL_WORKER_STOPPED;
+	                                                             : PCTL_WORKER_STOPPED;
 }
 
 /* Starts what should run in one database and does not. */
@@ -192,7 +194,7 @@ database_serve(Oid database, const char *name)
 		{
 			WorkerSlot *slot = &entry->slots[kind];
 			bool wanted = entry->state == DATABASE_PRESENT ||
-						  (entry->state == DATABASE_UNKNOWN && kind == 0);
+			              (entry->state == DATABASE_UNKNOWN && kind == 0);
 
 			/* A registration the postmaster never served counts as stopped after a while. */
 			if (slot->state == PCTL_WORKER_STARTING && slot->retry_at <= now)
@@ -259,7 +261,8 @@ launcher_naptime(void)
 
 		for (int kind = 0; entry->database != InvalidOid && kind < KINDS; kind++)
 			if (entry->slots[kind].state == PCTL_WORKER_STOPPED &&
-				(entry->state == DATABASE_PRESENT || (entry->state == DATABASE_UNKNOWN && kind == 0)))
+			    (entry->state == DATABASE_PRESENT ||
+			     (entry->state == DATABASE_UNKNOWN && kind == 0)))
 			{
 				TimestampTz at = Max(entry->slots[kind].retry_at, entry->blocked_until);
 
@@ -290,8 +293,8 @@ pctl_launcher_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		launcher_pass();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, launcher_naptime(),
-						 PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+		                 launcher_naptime(), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
 }
@@ -355,7 +358,8 @@ worker_wait(int kind, TimestampTz began, long nap)
 		if (woken && rest <= 0)
 			return;
 		if ((WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, woken ? rest : nap,
-					   PG_WAIT_EXTENSION) & WL_TIMEOUT) != 0)
+		               PG_WAIT_EXTENSION) &
+		     WL_TIMEOUT) != 0)
 			return;
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -493,8 +497,9 @@ statement_database(Node *node)
 	{
 		case T_DropdbStmt: return ((DropdbStmt *) node)->dbname;
 		case T_RenameStmt:
-			return ((RenameStmt *) node)->renameType == OBJECT_DATABASE ? ((RenameStmt *) node)->subname
-																		 : NULL;
+			return ((RenameStmt *) node)->renameType == OBJECT_DATABASE
+			           ? ((RenameStmt *) node)->subname
+			           : NULL;
 		case T_CreatedbStmt:
 			foreach (cell, ((CreatedbStmt *) node)->options)
 			{
@@ -525,14 +530,14 @@ drops_extension(Node *node)
 
 static void
 worker_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-					   ProcessUtilityContext context, ParamListInfo params,
-					   QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
+                       ProcessUtilityContext context, ParamListInfo params,
+                       QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
 {
 	const char *name = statement_database(pstmt->utilityStmt);
 	Oid database = name != NULL ? get_database_oid(name, true) : InvalidOid;
 
 	if (OidIsValid(database) && database != MyDatabaseId && shmem != NULL &&
-		pg_database_ownercheck(database, GetUserId()))
+	    pg_database_ownercheck(database, GetUserId()))
 		pctl_worker_stop_database(database);
 	if (shmem != NULL && drops_extension(pstmt->utilityStmt))
 	{
@@ -545,19 +550,20 @@ worker_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tre
 		previous_utility(pstmt, query, read_only_tree, context, params, environment, dest, qc);
 	else
 		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest,
-								qc);
+		                        qc);
 }
 
 void
 pctl_worker_init(void)
 {
-	BackgroundWorker launcher = {.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-								 .bgw_start_time = BgWorkerStart_RecoveryFinished,
-								 .bgw_restart_time = 1,
-								 .bgw_name = "probectl launcher",
-								 .bgw_type = "probectl launcher",
-								 .bgw_library_name = "probectl",
-								 .bgw_function_name = "pctl_launcher_main"};
+	BackgroundWorker launcher = {.bgw_flags = BGWORKER_SHMEM_ACCESS |
+	                                          BGWORKER_BACKEND_DATABASE_CONNECTION,
+	                             .bgw_start_time = BgWorkerStart_RecoveryFinished,
+	                             .bgw_restart_time = 1,
+	                             .bgw_name = "probectl launcher",
+	                             .bgw_type = "probectl launcher",
+	                             .bgw_library_name = "probectl",
+	                             .bgw_function_name = "pctl_launcher_main"};
 
 	previous_request = shmem_request_hook;
 	shmem_request_hook = worker_shmem_request;
@@ -633,8 +639,8 @@ pctl_workers(PG_FUNCTION_ARGS)
 	{
 		WorkerSlot *slot = &copy.slots[kind];
 		Datum values[5] = {CStringGetTextDatum(worker_kinds[kind].name),
-						   CStringGetTextDatum(states[slot->state]), Int32GetDatum(slot->pid),
-						   TimestampTzGetDatum(slot->since), Int64GetDatum(slot->passes)};
+		                   CStringGetTextDatum(states[slot->state]), Int32GetDatum(slot->pid),
+		                   TimestampTzGetDatum(slot->since), Int64GetDatum(slot->passes)};
 		bool nulls[5] = {false, false, slot->pid == 0, slot->since == 0, false};
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

@@ -14,8 +14,8 @@
 typedef enum PctlWorkerState
 {
 	PCTL_WORKER_STOPPED = 0, /* -> STARTING */
-	PCTL_WORKER_STARTING,	 /* registered; -> RUNNING, STOPPED */
-	PCTL_WORKER_RUNNING		 /* -> STOPPED */
+	PCTL_WORKER_STARTING,    /* registered; -> RUNNING, STOPPED */
+	PCTL_WORKER_RUNNING      /* -> STOPPED */
 } PctlWorkerState;
 
 /* One pass of a kind's work, outside any transaction. Returns how many milliseconds may pass before

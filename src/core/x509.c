@@ -22,9 +22,9 @@
 #include "core/errors.h"
 #include "utils/timestamp.h"
 
-#define SERIAL_BYTES	16
+#define SERIAL_BYTES     16
 #define BACKDATE_SECONDS 60 /* clocks that run a little behind accept a fresh certificate */
-#define CSR_BYTES_MAX	16384
+#define CSR_BYTES_MAX    16384
 
 static int64
 unix_seconds(TimestampTz at)
@@ -108,9 +108,9 @@ names_add(X509 *cert, PctlLeafUse use, const char *const *names, int count)
 	{
 		GENERAL_NAME *name = GENERAL_NAME_new();
 		unsigned char address[16];
-		int len = inet_pton(AF_INET, names[i], address) == 1	? 4
-				  : inet_pton(AF_INET6, names[i], address) == 1 ? 16
-																: 0;
+		int len = inet_pton(AF_INET, names[i], address) == 1    ? 4
+		          : inet_pton(AF_INET6, names[i], address) == 1 ? 16
+		                                                        : 0;
 
 		if (use == PCTL_LEAF_SERVER && len > 0)
 		{
@@ -135,8 +135,8 @@ names_add(X509 *cert, PctlLeafUse use, const char *const *names, int count)
 
 /* Version, random serial, validity, subject and key: what every certificate has. */
 static bool
-certificate_fill(X509 *cert, const char *common_name, EVP_PKEY *key, int64 seconds, TimestampTz *from,
-				 TimestampTz *until)
+certificate_fill(X509 *cert, const char *common_name, EVP_PKEY *key, int64 seconds,
+                 TimestampTz *from, TimestampTz *until)
 {
 	unsigned char serial[SERIAL_BYTES];
 	BIGNUM *number;
@@ -148,17 +148,18 @@ certificate_fill(X509 *cert, const char *common_name, EVP_PKEY *key, int64 secon
 	serial[0] = (serial[0] & 0x7F) | 0x10; /* positive, and no leading zero digit */
 	number = BN_bin2bn(serial, sizeof(serial), NULL);
 	ok = number != NULL && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert)) != NULL &&
-		 X509_set_version(cert, X509_VERSION_3) == 1 &&
-		 ASN1_TIME_set(X509_getm_notBefore(cert), now - BACKDATE_SECONDS) != NULL &&
-		 ASN1_TIME_set(X509_getm_notAfter(cert), now + seconds) != NULL &&
-		 X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_ASC, (const unsigned char *) "probectl",
-									-1, -1, 0) == 1 &&
-		 X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
-									(const unsigned char *) common_name, -1, -1, 0) == 1 &&
-		 X509_set_pubkey(cert, key) == 1;
+	     X509_set_version(cert, X509_VERSION_3) == 1 &&
+	     ASN1_TIME_set(X509_getm_notBefore(cert), now - BACKDATE_SECONDS) != NULL &&
+	     ASN1_TIME_set(X509_getm_notAfter(cert), now + seconds) != NULL &&
+	     X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_ASC, (const unsigned char *) "probectl",
+	                                -1, -1, 0) == 1 &&
+	     X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
+	                                (const unsigned char *) common_name, -1, -1, 0) == 1 &&
+	     X509_set_pubkey(cert, key) == 1;
 	BN_free(number);
 	*from = (now - BACKDATE_SECONDS -
-			 (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY) * USECS_PER_SEC;
+	         (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY) *
+	        USECS_PER_SEC;
 	*until = *from + (seconds + BACKDATE_SECONDS) * USECS_PER_SEC;
 	return ok;
 }
@@ -173,12 +174,12 @@ x509_fail(const char *what)
 		ERR_error_string_n(code, detail, sizeof(detail));
 	ERR_clear_error();
 	ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("%s failed", what),
-					errdetail_log("%s", detail)));
+	                errdetail_log("%s", detail)));
 }
 
 void
 pctl_x509_ca(const char *common_name, int days, const char *issuer, const char *issuer_key,
-			 PctlKeyPair *out)
+             PctlKeyPair *out)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *cert = X509_new();
@@ -187,16 +188,18 @@ pctl_x509_ca(const char *common_name, int days, const char *issuer, const char *
 	X509 *signer = parent != NULL ? parent : cert;
 	bool ok;
 
-	ok = key != NULL && cert != NULL && (issuer == NULL || (parent != NULL && parent_key != NULL)) &&
-		 certificate_fill(cert, common_name, key, (int64) days * SECS_PER_DAY, &out->not_before,
-						  &out->not_after) &&
-		 X509_set_issuer_name(cert, X509_get_subject_name(signer)) == 1 &&
-		 extension_add(cert, signer, NID_basic_constraints,
-					   issuer == NULL ? "critical,CA:TRUE,pathlen:1" : "critical,CA:TRUE,pathlen:0") &&
-		 extension_add(cert, signer, NID_key_usage, "critical,keyCertSign,cRLSign") &&
-		 extension_add(cert, signer, NID_subject_key_identifier, "hash") &&
-		 extension_add(cert, signer, NID_authority_key_identifier, "keyid:always") &&
-		 X509_sign(cert, issuer == NULL ? key : parent_key, EVP_sha256()) > 0;
+	ok = key != NULL && cert != NULL &&
+	     (issuer == NULL || (parent != NULL && parent_key != NULL)) &&
+	     certificate_fill(cert, common_name, key, (int64) days * SECS_PER_DAY, &out->not_before,
+	                      &out->not_after) &&
+	     X509_set_issuer_name(cert, X509_get_subject_name(signer)) == 1 &&
+	     extension_add(cert, signer, NID_basic_constraints,
+	                   issuer == NULL ? "critical,CA:TRUE,pathlen:1"
+	                                  : "critical,CA:TRUE,pathlen:0") &&
+	     extension_add(cert, signer, NID_key_usage, "critical,keyCertSign,cRLSign") &&
+	     extension_add(cert, signer, NID_subject_key_identifier, "hash") &&
+	     extension_add(cert, signer, NID_authority_key_identifier, "keyid:always") &&
+	     X509_sign(cert, issuer == NULL ? key : parent_key, EVP_sha256()) > 0;
 	if (ok)
 	{
 		out->certificate = certificate_pem(cert);
@@ -227,19 +230,21 @@ csr_read(const char *pem)
 	}
 	key = csr != NULL ? X509_REQ_get0_pubkey(csr) : NULL;
 	ok = key != NULL && X509_REQ_verify(csr, key) == 1 &&
-		 ((EVP_PKEY_get_base_id(key) == EVP_PKEY_EC && EVP_PKEY_get_bits(key) >= 256) ||
-		  EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ||
-		  (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA && EVP_PKEY_get_bits(key) >= 2048 &&
-		   EVP_PKEY_get_bits(key) <= 8192));
+	     ((EVP_PKEY_get_base_id(key) == EVP_PKEY_EC && EVP_PKEY_get_bits(key) >= 256) ||
+	      EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ||
+	      (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA && EVP_PKEY_get_bits(key) >= 2048 &&
+	       EVP_PKEY_get_bits(key) <= 8192));
 	if (!ok)
 	{
 		X509_REQ_free(csr);
 		ERR_clear_error();
-		ereport(ERROR,
-				(errcode(ERRCODE_PCTL_INVALID),
-				 errmsg("the certificate request is not a PEM PKCS #10 request signed with its own key"),
-				 errdetail("field: csr_pem"),
-				 errhint("Use a P-256, Ed25519 or RSA (2048 bits or more) key.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_PCTL_INVALID),
+		     errmsg(
+		         "the certificate request is not a PEM PKCS #10 request signed with its own key"),
+		     errdetail("field: csr_pem"),
+		     errhint("Use a P-256, Ed25519 or RSA (2048 bits or more) key.")));
 	}
 	return csr;
 }
@@ -268,11 +273,12 @@ pctl_x509_signed(const bytea *public_key, const void *data, size_t len, const by
 	const unsigned char *der = (const unsigned char *) VARDATA_ANY(public_key);
 	EVP_PKEY *key = d2i_PUBKEY(NULL, &der, (long) VARSIZE_ANY_EXHDR(public_key));
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	const char *digest = key != NULL && EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ? NULL : "SHA256";
+	const char *digest = key != NULL && EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ? NULL
+	                                                                                  : "SHA256";
 	bool ok = key != NULL && ctx != NULL &&
-			  EVP_DigestVerifyInit_ex(ctx, NULL, digest, NULL, NULL, key, NULL) == 1 &&
-			  EVP_DigestVerify(ctx, (const unsigned char *) VARDATA_ANY(signature), VARSIZE_ANY_EXHDR(signature), data,
-							   len) == 1;
+	          EVP_DigestVerifyInit_ex(ctx, NULL, digest, NULL, NULL, key, NULL) == 1 &&
+	          EVP_DigestVerify(ctx, (const unsigned char *) VARDATA_ANY(signature),
+	                           VARSIZE_ANY_EXHDR(signature), data, len) == 1;
 
 	EVP_MD_CTX_free(ctx);
 	EVP_PKEY_free(key);
@@ -300,7 +306,7 @@ serial_hex(X509 *cert)
 
 void
 pctl_x509_leaf(const char *csr_pem, PctlLeafUse use, const char *const *names, int name_count,
-			   int hours, const char *issuer, const char *issuer_key, PctlLeaf *out)
+               int hours, const char *issuer, const char *issuer_key, PctlLeaf *out)
 {
 	X509_REQ *csr = csr_read(csr_pem);
 	X509 *cert = X509_new();
@@ -309,17 +315,17 @@ pctl_x509_leaf(const char *csr_pem, PctlLeafUse use, const char *const *names, i
 	bool ok;
 
 	ok = cert != NULL && parent != NULL && parent_key != NULL &&
-		 certificate_fill(cert, use == PCTL_LEAF_AGENT ? "probectl agent" : "probectl server",
-						  X509_REQ_get0_pubkey(csr), (int64) hours * SECS_PER_HOUR, &out->not_before,
-						  &out->not_after) &&
-		 X509_set_issuer_name(cert, X509_get_subject_name(parent)) == 1 &&
-		 extension_add(cert, parent, NID_basic_constraints, "critical,CA:FALSE") &&
-		 extension_add(cert, parent, NID_key_usage, "critical,digitalSignature") &&
-		 extension_add(cert, parent, NID_ext_key_usage,
-					   use == PCTL_LEAF_AGENT ? "clientAuth" : "serverAuth") &&
-		 extension_add(cert, parent, NID_subject_key_identifier, "hash") &&
-		 extension_add(cert, parent, NID_authority_key_identifier, "keyid:always") &&
-		 names_add(cert, use, names, name_count) && X509_sign(cert, parent_key, EVP_sha256()) > 0;
+	     certificate_fill(cert, use == PCTL_LEAF_AGENT ? "probectl agent" : "probectl server",
+	                      X509_REQ_get0_pubkey(csr), (int64) hours * SECS_PER_HOUR,
+	                      &out->not_before, &out->not_after) &&
+	     X509_set_issuer_name(cert, X509_get_subject_name(parent)) == 1 &&
+	     extension_add(cert, parent, NID_basic_constraints, "critical,CA:FALSE") &&
+	     extension_add(cert, parent, NID_key_usage, "critical,digitalSignature") &&
+	     extension_add(cert, parent, NID_ext_key_usage,
+	                   use == PCTL_LEAF_AGENT ? "clientAuth" : "serverAuth") &&
+	     extension_add(cert, parent, NID_subject_key_identifier, "hash") &&
+	     extension_add(cert, parent, NID_authority_key_identifier, "keyid:always") &&
+	     names_add(cert, use, names, name_count) && X509_sign(cert, parent_key, EVP_sha256()) > 0;
 	if (ok)
 	{
 		out->certificate = certificate_pem(cert);

@@ -14,20 +14,20 @@
 typedef struct PctlKeyPair
 {
 	char *certificate; /* PEM */
-	char *key;		   /* PEM, PKCS #8: seal it, never store it */
+	char *key;         /* PEM, PKCS #8: seal it, never store it */
 	TimestampTz not_before, not_after;
 } PctlKeyPair;
 
 typedef struct PctlLeaf
 {
 	char *certificate; /* PEM of the leaf alone */
-	char *serial;	   /* lower-case hex without leading zeros */
+	char *serial;      /* lower-case hex without leading zeros */
 	TimestampTz not_before, not_after;
 } PctlLeaf;
 
 /* A P-256 CA; self-signed when issuer is NULL, else an intermediate of path length 0. */
 void pctl_x509_ca(const char *common_name, int days, const char *issuer, const char *issuer_key,
-				  PctlKeyPair *out);
+                  PctlKeyPair *out);
 
 typedef enum PctlLeafUse
 {
@@ -37,12 +37,13 @@ typedef enum PctlLeafUse
 
 /* Signs the key of a CSR; nothing but the key is taken from it. names: URI or DNS/IP names. */
 void pctl_x509_leaf(const char *csr, PctlLeafUse use, const char *const *names, int name_count,
-					int hours, const char *issuer, const char *issuer_key, PctlLeaf *out);
+                    int hours, const char *issuer, const char *issuer_key, PctlLeaf *out);
 
 /* SubjectPublicKeyInfo (DER) of a CSR whose self-signature holds. */
 bytea *pctl_x509_csr_key(const char *csr);
 
 /* Whether data was signed (SHA-256 where the key wants a digest) by the key of a SubjectPublicKeyInfo. */
-bool pctl_x509_signed(const bytea *public_key, const void *data, size_t len, const bytea *signature);
+bool pctl_x509_signed(const bytea *public_key, const void *data, size_t len,
+                      const bytea *signature);
 
 #endif

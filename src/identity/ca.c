@@ -18,10 +18,10 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#define ROOT_DAYS		  3650
+#define ROOT_DAYS         3650
 #define INTERMEDIATE_DAYS 365
-#define SERVER_HOURS	  (90 * 24)
-#define SEAL_CONTEXT	  "probectl ca key"
+#define SERVER_HOURS      (90 * 24)
+#define SEAL_CONTEXT      "probectl ca key"
 
 static Datum
 row_datum(FunctionCallInfo fcinfo, Datum *values, int count)
@@ -53,9 +53,10 @@ pctl_ca_make(PG_FUNCTION_ARGS)
 	PctlKeyPair pair;
 	Datum values[4];
 
-	pctl_x509_ca(root ? "probectl root CA" : "probectl agent CA", root ? ROOT_DAYS : INTERMEDIATE_DAYS,
-				 root ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)),
-				 root ? NULL : key_unseal(PG_GETARG_BYTEA_PP(1)), &pair);
+	pctl_x509_ca(root ? "probectl root CA" : "probectl agent CA",
+	             root ? ROOT_DAYS : INTERMEDIATE_DAYS,
+	             root ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)),
+	             root ? NULL : key_unseal(PG_GETARG_BYTEA_PP(1)), &pair);
 	values[0] = CStringGetTextDatum(pair.certificate);
 	values[1] = PointerGetDatum(pctl_seal(SEAL_CONTEXT, pair.key, strlen(pair.key)));
 	values[2] = TimestampTzGetDatum(pair.not_before);
@@ -79,13 +80,14 @@ pctl_ca_sign(PG_FUNCTION_ARGS)
 	Datum values[4];
 
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls,
-					  &count);
+	                  &count);
 	names = palloc(Max(count, 1) * sizeof(*names));
 	for (int i = 0; i < count; i++)
 		names[i] = nulls[i] ? "" : TextDatumGetCString(elements[i]);
-	pctl_x509_leaf(text_to_cstring(PG_GETARG_TEXT_PP(0)), agent ? PCTL_LEAF_AGENT : PCTL_LEAF_SERVER,
-				   names, count, agent ? pctl_agent_certificate_hours : SERVER_HOURS,
-				   text_to_cstring(PG_GETARG_TEXT_PP(3)), key_unseal(PG_GETARG_BYTEA_PP(4)), &leaf);
+	pctl_x509_leaf(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+	               agent ? PCTL_LEAF_AGENT : PCTL_LEAF_SERVER, names, count,
+	               agent ? pctl_agent_certificate_hours : SERVER_HOURS,
+	               text_to_cstring(PG_GETARG_TEXT_PP(3)), key_unseal(PG_GETARG_BYTEA_PP(4)), &leaf);
 	values[0] = CStringGetTextDatum(leaf.certificate);
 	values[1] = CStringGetTextDatum(leaf.serial);
 	values[2] = TimestampTzGetDatum(leaf.not_before);
@@ -110,12 +112,12 @@ pctl_signed_by(PG_FUNCTION_ARGS)
 {
 	text *data = PG_GETARG_TEXT_PP(1);
 
-	PG_RETURN_BOOL(pctl_x509_signed(PG_GETARG_BYTEA_PP(0), VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data),
-									PG_GETARG_BYTEA_PP(2)));
+	PG_RETURN_BOOL(pctl_x509_signed(PG_GETARG_BYTEA_PP(0), VARDATA_ANY(data),
+	                                VARSIZE_ANY_EXHDR(data), PG_GETARG_BYTEA_PP(2)));
 }
 
 /* time | nonce | HMAC(time | nonce | subject): nothing is stored, so nothing can be filled up. */
-#define NONCE_LEN	   16
+#define NONCE_LEN      16
 #define CHALLENGE_LEN  (8 + NONCE_LEN + PCTL_SHA256_LEN)
 #define CHALLENGE_LIFE (60 * USECS_PER_SEC)
 
@@ -162,5 +164,6 @@ pctl_challenge_fresh(PG_FUNCTION_ARGS)
 	memcpy(&made, challenge, 8);
 	age = pctl_now() - (int64) pg_ntoh64(made);
 	challenge_mac(challenge, PG_GETARG_TEXT_PP(0), mac);
-	PG_RETURN_BOOL(pctl_equal(mac, challenge + 8 + NONCE_LEN, sizeof(mac)) && age >= 0 && age < CHALLENGE_LIFE);
+	PG_RETURN_BOOL(pctl_equal(mac, challenge + 8 + NONCE_LEN, sizeof(mac)) && age >= 0 &&
+	               age < CHALLENGE_LIFE);
 }

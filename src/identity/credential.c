@@ -34,11 +34,8 @@ static const struct
 	const char *kind;
 	const char *prefix;
 } credential_kinds[] = {
-	{"session", "pcs_"},
-	{"token", "pct_"},
-	{"signin", "pcl_"},
-	{"invite", "pci_"},
-	{"join", "pjt_"},
+    {"session", "pcs_"}, {"token", "pct_"}, {"signin", "pcl_"},
+    {"invite", "pci_"},  {"join", "pjt_"},
 };
 
 /* HMAC-SHA-256 under a key of its own; prefix included, so that one kind never passes as another. */
@@ -85,7 +82,7 @@ pctl_credential_mint(const char *kind, const pg_uuid_t *tenant, uint8 hash[PCTL_
 		{
 			credential_hash(credential_kinds[i].prefix, secret, hash);
 			return psprintf("%s%s", credential_kinds[i].prefix,
-							pctl_base64url(secret, sizeof(secret)));
+			                pctl_base64url(secret, sizeof(secret)));
 		}
 	elog(ERROR, "unknown kind of credential: %s", kind);
 }
@@ -96,7 +93,7 @@ refuse_credential(void)
 {
 	pctl_audit_denied("credential.enter", "unknown", "denied", "{}");
 	ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
-					errmsg("the credential is unknown, expired or revoked")));
+	                errmsg("the credential is unknown, expired or revoked")));
 }
 
 /* Reads the text, binds its tenant. The caller looks it up next. */
@@ -106,8 +103,8 @@ credential_bind(text *given, PctlCredential *credential, const char *kind, const
 	char *string = text_to_cstring(given);
 
 	if (!pctl_credential_parse(string, credential) ||
-		(strcmp(credential->kind, kind) != 0 &&
-		 (kind2 == NULL || strcmp(credential->kind, kind2) != 0)))
+	    (strcmp(credential->kind, kind) != 0 &&
+	     (kind2 == NULL || strcmp(credential->kind, kind2) != 0)))
 		refuse_credential();
 	pctl_context_bind_tenant(&credential->tenant);
 }
@@ -132,33 +129,36 @@ hash_bytea(const uint8 hash[PCTL_SHA256_LEN])
 	"         WHERE m.tenant_id = c.tenant_id AND m.user_id = c.user_id))"
 
 /* A token may be narrowed to scopes. */
-#define WITHIN_SCOPES " & CASE WHEN c.scopes IS NULL THEN -1::bigint ELSE probectl_internal.permission_bits(c.scopes) END"
+#define WITHIN_SCOPES                                                                              \
+	" & CASE WHEN c.scopes IS NULL THEN -1::bigint ELSE "                                          \
+	"probectl_internal.permission_bits(c.scopes) END"
 
 /* Bits held below the tenant, resolved to projects: a binding on a team holds in each of its projects. */
 static PctlPlan session_projects = {
-	"SELECT j.project_id, bit_or(s.bits)" WITHIN_SCOPES
-	"  FROM probectl.credential c"
-	" CROSS JOIN LATERAL (SELECT r.bits, b.organization_id, b.team_id, b.project_id" BINDINGS_OF_CALLER
-	"                        AND num_nonnulls(b.organization_id, b.team_id, b.project_id) > 0) s"
-	"  JOIN probectl.project j ON j.tenant_id = c.tenant_id"
-	"  JOIN probectl.team e ON e.tenant_id = j.tenant_id AND e.team_id = j.team_id"
-	"   AND (j.project_id = s.project_id OR e.team_id = s.team_id OR e.organization_id = s.organization_id)"
-	" WHERE c.tenant_id = $1 AND c.credential_id = $2"
-	" GROUP BY j.project_id, c.scopes ORDER BY j.project_id",
-	2,
-	{UUIDOID, UUIDOID}};
+    "SELECT j.project_id, bit_or(s.bits)" WITHIN_SCOPES "  FROM probectl.credential c"
+    " CROSS JOIN LATERAL (SELECT r.bits, b.organization_id, b.team_id, "
+    "b.project_id" BINDINGS_OF_CALLER
+    "                        AND num_nonnulls(b.organization_id, b.team_id, b.project_id) > 0) s"
+    "  JOIN probectl.project j ON j.tenant_id = c.tenant_id"
+    "  JOIN probectl.team e ON e.tenant_id = j.tenant_id AND e.team_id = j.team_id"
+    "   AND (j.project_id = s.project_id OR e.team_id = s.team_id OR e.organization_id = "
+    "s.organization_id)"
+    " WHERE c.tenant_id = $1 AND c.credential_id = $2"
+    " GROUP BY j.project_id, c.scopes ORDER BY j.project_id",
+    2,
+    {UUIDOID, UUIDOID}};
 
 static PctlPlan session_touch = {
-	"UPDATE probectl.credential SET used_at = $3 WHERE tenant_id = $1 AND credential_id = $2",
-	3,
-	{UUIDOID, UUIDOID, TIMESTAMPTZOID}};
+    "UPDATE probectl.credential SET used_at = $3 WHERE tenant_id = $1 AND credential_id = $2",
+    3,
+    {UUIDOID, UUIDOID, TIMESTAMPTZOID}};
 
 /* Writes the use down, unless another transaction is at it: waiting for a time stamp is not worth it. */
 static void
 touch_session(const PctlPrincipal *who, TimestampTz used, TimestampTz now)
 {
 	Datum args[3] = {UUIDPGetDatum(&who->tenant), UUIDPGetDatum(&who->credential),
-					 TimestampTzGetDatum(now)};
+	                 TimestampTzGetDatum(now)};
 
 	if (now - used > TOUCH_INTERVAL_US && !XactReadOnly)
 		pctl_plan_run(&session_touch, args, NULL, false, 0);
@@ -170,7 +170,8 @@ load_projects(PctlPrincipal *who)
 	Datum args[2] = {UUIDPGetDatum(&who->tenant), UUIDPGetDatum(&who->credential)};
 	uint64 count = pctl_plan_run(&session_projects, args, NULL, true, 0);
 
-	who->projects = MemoryContextAlloc(TopTransactionContext, Max(count, 1) * sizeof(*who->projects));
+	who->projects = MemoryContextAlloc(TopTransactionContext,
+	                                   Max(count, 1) * sizeof(*who->projects));
 	for (uint64 i = 0; i < count; i++)
 	{
 		who->projects[i].project = *DatumGetUUIDP(pctl_spi_value(i, 1, NULL));
@@ -192,7 +193,7 @@ pctl_enter_session(PG_FUNCTION_ARGS)
 
 	credential_bind(PG_GETARG_TEXT_PP(0), &credential, "session", "token");
 	if (!pctl_session_find(&credential.tenant, credential.hash, now, &session) ||
-		(session.who.kind == PCTL_PRINCIPAL_USER) != (strcmp(credential.kind, "session") == 0))
+	    (session.who.kind == PCTL_PRINCIPAL_USER) != (strcmp(credential.kind, "session") == 0))
 		refuse_credential();
 	if (session.has_projects || now - session.used_at > TOUCH_INTERVAL_US)
 	{
@@ -218,13 +219,13 @@ Datum
 pctl_enter_agent(PG_FUNCTION_ARGS)
 {
 	static PctlPlan plan = {
-		"SELECT t.status, a.revoked_at IS NULL AND c.revoked_at IS NULL AND c.not_after > $4"
-		"  FROM probectl.agent_certificate c"
-		"  JOIN probectl.agent a ON a.tenant_id = c.tenant_id AND a.agent_id = c.agent_id"
-		"  JOIN probectl.tenant t ON t.tenant_id = c.tenant_id"
-		" WHERE c.tenant_id = $1 AND c.serial = $3 AND c.agent_id = $2",
-		4,
-		{UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID}};
+	    "SELECT t.status, a.revoked_at IS NULL AND c.revoked_at IS NULL AND c.not_after > $4"
+	    "  FROM probectl.agent_certificate c"
+	    "  JOIN probectl.agent a ON a.tenant_id = c.tenant_id AND a.agent_id = c.agent_id"
+	    "  JOIN probectl.tenant t ON t.tenant_id = c.tenant_id"
+	    " WHERE c.tenant_id = $1 AND c.serial = $3 AND c.agent_id = $2",
+	    4,
+	    {UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID}};
 	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_AGENT};
 	PctlTrusted saved;
 	Datum args[4];
@@ -241,14 +242,14 @@ pctl_enter_agent(PG_FUNCTION_ARGS)
 	args[3] = TimestampTzGetDatum(pctl_now());
 	if (pctl_plan_run(&plan, args, NULL, true, 1) != 1)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
-						errmsg("the certificate is unknown, expired or revoked")));
+		                errmsg("the certificate is unknown, expired or revoked")));
 	active = strcmp(TextDatumGetCString(pctl_spi_value(0, 1, NULL)), "active") == 0;
 	live = DatumGetBool(pctl_spi_value(0, 2, NULL));
 	SPI_finish();
 	pctl_trusted_end(&saved);
 	if (!live)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
-						errmsg("the certificate is unknown, expired or revoked")));
+		                errmsg("the certificate is unknown, expired or revoked")));
 	if (!active)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN), errmsg("the tenant is not active")));
 	pctl_context_bind_principal(&who);
@@ -261,7 +262,8 @@ PCTL_FUNCTION(pctl_enter_tenant);
 Datum
 pctl_enter_tenant(PG_FUNCTION_ARGS)
 {
-	static PctlPlan plan = {"SELECT status FROM probectl.tenant WHERE tenant_id = $1", 1, {UUIDOID}};
+	static PctlPlan plan = {
+	    "SELECT status FROM probectl.tenant WHERE tenant_id = $1", 1, {UUIDOID}};
 	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_SYSTEM, .permissions = PG_UINT64_MAX};
 	PctlTrusted saved;
 	Datum args[1];
@@ -291,7 +293,7 @@ pctl_credential_bind(PG_FUNCTION_ARGS)
 	PctlCredential credential;
 
 	credential_bind(PG_GETARG_TEXT_PP(0), &credential, text_to_cstring(PG_GETARG_TEXT_PP(1)),
-					text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	                text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	PG_RETURN_BYTEA_P(hash_bytea(credential.hash));
 }
 

@@ -18,43 +18,43 @@ static const struct
 	const char *name;
 	const char *summary;
 } permissions[] = {
-	{"tenant.read", "see the tenant and its settings"},
-	{"tenant.write", "change the tenant's settings"},
-	{"org.read", "see organizations, teams and projects"},
-	{"org.write", "change organizations, teams and projects"},
-	{"test.read", "see tests and their results"},
-	{"test.write", "add, change and delete tests"},
-	{"test.allow_private", "let a test probe private, loopback and metadata targets"},
-	{"test.insecure_tls", "let a test skip TLS verification"},
-	{"agent.read", "see agents"},
-	{"agent.write", "enrol, change and revoke agents"},
-	{"audit.read", "read the audit chain"},
-	{"audit.export", "export the audit chain"},
-	{"alert.read", "see alert rules and alerts"},
-	{"alert.write", "change alert rules, silence and acknowledge"},
-	{"incident.read", "see incidents"},
-	{"incident.write", "work on incidents"},
-	{"change.read", "see changes"},
-	{"flow.read", "see flows"},
-	{"metrics.read", "read metric series"},
-	{"metrics.write", "write metric series"},
-	{"events.read", "read events"},
-	{"entities.read", "see entities"},
-	{"topology.read", "see the topology"},
-	{"ai.query", "ask questions"},
-	{"cmdb.read", "see the inventory"},
-	{"threat.read", "see detections"},
-	{"directory.read", "see users, groups, roles and credentials"},
-	{"directory.write", "change users, groups, roles and credentials"},
-	{"lifecycle.export", "export the tenant's data"},
-	{"lifecycle.erase", "ask for the tenant's erasure"},
-	{"security.keys", "see and rotate keys"},
-	{"fairness.read", "see budgets and what was shed"},
-	{"governance.read", "see access policies and break-glass grants"},
-	{"diagnostics.read", "see how the collectors are"},
-	{"remediation.propose", "propose a change to the network"},
-	{"remediation.approve", "approve a proposal"},
-	{"breakglass.decide", "consent to or deny an operator's look inside"},
+    {"tenant.read", "see the tenant and its settings"},
+    {"tenant.write", "change the tenant's settings"},
+    {"org.read", "see organizations, teams and projects"},
+    {"org.write", "change organizations, teams and projects"},
+    {"test.read", "see tests and their results"},
+    {"test.write", "add, change and delete tests"},
+    {"test.allow_private", "let a test probe private, loopback and metadata targets"},
+    {"test.insecure_tls", "let a test skip TLS verification"},
+    {"agent.read", "see agents"},
+    {"agent.write", "enrol, change and revoke agents"},
+    {"audit.read", "read the audit chain"},
+    {"audit.export", "export the audit chain"},
+    {"alert.read", "see alert rules and alerts"},
+    {"alert.write", "change alert rules, silence and acknowledge"},
+    {"incident.read", "see incidents"},
+    {"incident.write", "work on incidents"},
+    {"change.read", "see changes"},
+    {"flow.read", "see flows"},
+    {"metrics.read", "read metric series"},
+    {"metrics.write", "write metric series"},
+    {"events.read", "read events"},
+    {"entities.read", "see entities"},
+    {"topology.read", "see the topology"},
+    {"ai.query", "ask questions"},
+    {"cmdb.read", "see the inventory"},
+    {"threat.read", "see detections"},
+    {"directory.read", "see users, groups, roles and credentials"},
+    {"directory.write", "change users, groups, roles and credentials"},
+    {"lifecycle.export", "export the tenant's data"},
+    {"lifecycle.erase", "ask for the tenant's erasure"},
+    {"security.keys", "see and rotate keys"},
+    {"fairness.read", "see budgets and what was shed"},
+    {"governance.read", "see access policies and break-glass grants"},
+    {"diagnostics.read", "see how the collectors are"},
+    {"remediation.propose", "propose a change to the network"},
+    {"remediation.approve", "approve a proposal"},
+    {"breakglass.decide", "consent to or deny an operator's look inside"},
 };
 
 StaticAssertDecl(lengthof(permissions) <= 64, "permissions are bits of a uint64");
@@ -114,7 +114,7 @@ pctl_permissions(PG_FUNCTION_ARGS)
 	for (int i = 0; i < (int) lengthof(permissions); i++)
 	{
 		Datum values[3] = {CStringGetTextDatum(permissions[i].name), Int32GetDatum(i),
-						   CStringGetTextDatum(permissions[i].summary)};
+		                   CStringGetTextDatum(permissions[i].summary)};
 		bool nulls[3] = {false};
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
@@ -140,7 +140,7 @@ pctl_may(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_BOOL(false);
 	PG_RETURN_BOOL(pctl_principal_may(pctl_principal(), bit_of(PG_GETARG_TEXT_PP(0)),
-									  PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1)));
+	                                  PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1)));
 }
 
 PCTL_FUNCTION(pctl_permissions_held);

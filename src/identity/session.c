@@ -35,19 +35,19 @@ typedef struct KeyScan
 
 static void
 key_scan_begin(KeyScan *s, const char *table, const char *index, const pg_uuid_t *tenant,
-			   const char *column, RegProcedure equal, Datum value)
+               const char *column, RegProcedure equal, Datum value)
 {
 	Oid schema = get_namespace_oid("probectl", false);
 	ScanKeyData keys[2];
 
 	s->rel = table_open(get_relname_relid(table, schema), AccessShareLock);
 	ScanKeyInit(&keys[0], SPI_fnumber(RelationGetDescr(s->rel), "tenant_id"), BTEqualStrategyNumber,
-				F_UUID_EQ, UUIDPGetDatum(tenant));
+	            F_UUID_EQ, UUIDPGetDatum(tenant));
 	if (column != NULL)
-		ScanKeyInit(&keys[1], SPI_fnumber(RelationGetDescr(s->rel), column), BTEqualStrategyNumber, equal,
-					value);
-	s->scan = systable_beginscan(s->rel, get_relname_relid(index, schema), true, GetActiveSnapshot(),
-								 column != NULL ? 2 : 1, keys);
+		ScanKeyInit(&keys[1], SPI_fnumber(RelationGetDescr(s->rel), column), BTEqualStrategyNumber,
+		            equal, value);
+	s->scan = systable_beginscan(s->rel, get_relname_relid(index, schema), true,
+	                             GetActiveSnapshot(), column != NULL ? 2 : 1, keys);
 }
 
 static bool
@@ -96,12 +96,13 @@ column_is(const KeyScan *s, const char *name, const char *word)
 /* Whether the row (tenant, id) of a table has the status active; without a column the row of the tenant. */
 static bool
 row_is_active(const char *table, const char *index, const pg_uuid_t *tenant, const char *column,
-			  const pg_uuid_t *id)
+              const pg_uuid_t *id)
 {
 	KeyScan s;
 	bool active;
 
-	key_scan_begin(&s, table, index, tenant, column, F_UUID_EQ, column != NULL ? UUIDPGetDatum(id) : (Datum) 0);
+	key_scan_begin(&s, table, index, tenant, column, F_UUID_EQ,
+	               column != NULL ? UUIDPGetDatum(id) : (Datum) 0);
 	active = key_scan_next(&s) && column_is(&s, "status", "active");
 	key_scan_end(&s);
 	return active;
@@ -128,17 +129,17 @@ bindings_add(PctlSession *session, const char *index, const char *column, const 
 	KeyScan s;
 
 	key_scan_begin(&s, "role_binding", index, &session->who.tenant, column, F_UUID_EQ,
-				   UUIDPGetDatum(subject));
+	               UUIDPGetDatum(subject));
 	while (key_scan_next(&s))
 	{
 		bool null;
 
 		if (!column_is_null(&s, "organization_id") || !column_is_null(&s, "team_id") ||
-			!column_is_null(&s, "project_id"))
+		    !column_is_null(&s, "project_id"))
 			session->has_projects = true;
 		else
-			session->who.permissions |=
-				role_bits(&session->who.tenant, DatumGetUUIDP(column_of(&s, "role_id", &null)));
+			session->who.permissions |= role_bits(&session->who.tenant,
+			                                      DatumGetUUIDP(column_of(&s, "role_id", &null)));
 	}
 	key_scan_end(&s);
 }
@@ -149,11 +150,11 @@ groups_add(PctlSession *session)
 	KeyScan s;
 	bool null;
 
-	key_scan_begin(&s, "group_member", "group_member_user", &session->who.tenant, "user_id", F_UUID_EQ,
-				   UUIDPGetDatum(&session->who.id));
+	key_scan_begin(&s, "group_member", "group_member_user", &session->who.tenant, "user_id",
+	               F_UUID_EQ, UUIDPGetDatum(&session->who.id));
 	while (key_scan_next(&s))
 		bindings_add(session, "role_binding_group", "group_id",
-					 DatumGetUUIDP(column_of(&s, "group_id", &null)));
+		             DatumGetUUIDP(column_of(&s, "group_id", &null)));
 	key_scan_end(&s);
 }
 
@@ -180,13 +181,14 @@ credential_read(KeyScan *s, TimestampTz now, PctlSession *session, uint64 *scope
 	Datum value;
 
 	if ((!token && !column_is(s, "kind", "session")) || !column_is_null(s, "revoked_at") ||
-		DatumGetTimestampTz(column_of(s, "expires_at", &null)) <= now)
+	    DatumGetTimestampTz(column_of(s, "expires_at", &null)) <= now)
 		return false;
 	value = column_of(s, "used_at", &null);
 	if (null)
 		value = column_of(s, "created_at", &null);
 	session->used_at = DatumGetTimestampTz(value);
-	if (!token && session->used_at <= now - pctl_session_idle * (int64) SECS_PER_MINUTE * USECS_PER_SEC)
+	if (!token &&
+	    session->used_at <= now - pctl_session_idle * (int64) SECS_PER_MINUTE * USECS_PER_SEC)
 		return false;
 	value = column_of(s, "service_account_id", &null);
 	service = !null;
@@ -196,7 +198,9 @@ credential_read(KeyScan *s, TimestampTz now, PctlSession *session, uint64 *scope
 		return false;
 	session->who.id = *DatumGetUUIDP(value);
 	session->who.credential = *DatumGetUUIDP(column_of(s, "credential_id", &null));
-	session->who.kind = service ? PCTL_PRINCIPAL_SERVICE : token ? PCTL_PRINCIPAL_TOKEN : PCTL_PRINCIPAL_USER;
+	session->who.kind = service ? PCTL_PRINCIPAL_SERVICE
+	                    : token ? PCTL_PRINCIPAL_TOKEN
+	                            : PCTL_PRINCIPAL_USER;
 	value = column_of(s, "scopes", &null);
 	*scopes = null ? PG_UINT64_MAX : pctl_permission_bits(DatumGetArrayTypeP(value));
 	return true;
@@ -204,7 +208,7 @@ credential_read(KeyScan *s, TimestampTz now, PctlSession *session, uint64 *scope
 
 bool
 pctl_session_find(const pg_uuid_t *tenant, const uint8 hash[PCTL_SHA256_LEN], TimestampTz now,
-				  PctlSession *session)
+                  PctlSession *session)
 {
 	bytea *key = palloc(VARHDRSZ + PCTL_SHA256_LEN);
 	uint64 scopes;
@@ -217,7 +221,7 @@ pctl_session_find(const pg_uuid_t *tenant, const uint8 hash[PCTL_SHA256_LEN], Ti
 	SET_VARSIZE(key, VARHDRSZ + PCTL_SHA256_LEN);
 	memcpy(VARDATA(key), hash, PCTL_SHA256_LEN);
 	key_scan_begin(&s, "credential", "credential_tenant_id_hash_key", tenant, "hash", F_BYTEAEQ,
-				   PointerGetDatum(key));
+	               PointerGetDatum(key));
 	live = key_scan_next(&s) && credential_read(&s, now, session, &scopes);
 	key_scan_end(&s);
 	if (!live)
@@ -225,8 +229,10 @@ pctl_session_find(const pg_uuid_t *tenant, const uint8 hash[PCTL_SHA256_LEN], Ti
 	service = session->who.kind == PCTL_PRINCIPAL_SERVICE;
 	if (!row_is_active("tenant", "tenant_pkey", tenant, NULL, NULL))
 		return false;
-	if (service ? !row_is_active("service_account", "service_account_pkey", tenant, "service_account_id", &session->who.id)
-				: !row_is_active("tenant_user", "tenant_user_pkey", tenant, "user_id", &session->who.id))
+	if (service ? !row_is_active("service_account", "service_account_pkey", tenant,
+	                             "service_account_id", &session->who.id)
+	            : !row_is_active("tenant_user", "tenant_user_pkey", tenant, "user_id",
+	                             &session->who.id))
 		return false;
 	if (service)
 		bindings_add(session, "role_binding_service", "service_account_id", &session->who.id);

@@ -30,14 +30,14 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
-#define ARGON2_PASSES	   3
-#define ARGON2_KIB		   65536
-#define ARGON2_LANES	   1
-#define PBKDF2_ROUNDS	   600000
-#define SALT_LEN		   16
-#define TOTP_LEN		   20
-#define TOTP_PERIOD		   30
-#define TOTP_SEAL_CONTEXT  "probectl operator totp"
+#define ARGON2_PASSES       3
+#define ARGON2_KIB          65536
+#define ARGON2_LANES        1
+#define PBKDF2_ROUNDS       600000
+#define SALT_LEN            16
+#define TOTP_LEN            20
+#define TOTP_PERIOD         30
+#define TOTP_SEAL_CONTEXT   "probectl operator totp"
 #define OPERATOR_SECRET_LEN 32
 
 typedef struct OperatorContext
@@ -54,8 +54,8 @@ static const OperatorContext *
 operator_current(void)
 {
 	return operator_now.lxid != InvalidLocalTransactionId && operator_now.lxid == PCTL_MY_LXID
-			   ? &operator_now
-			   : NULL;
+	           ? &operator_now
+	           : NULL;
 }
 
 static void
@@ -104,8 +104,10 @@ pctl_operator_mint(PG_FUNCTION_ARGS)
 		elog(ERROR, "a prefix has four characters");
 	pctl_random(secret, sizeof(secret));
 	operator_hash(prefix, secret, hash);
-	return two_columns(fcinfo, CStringGetTextDatum(psprintf("%s%s", prefix, pctl_base64url(secret, sizeof(secret)))),
-					   PointerGetDatum(bytes_of(hash, sizeof(hash))));
+	return two_columns(
+	    fcinfo,
+	    CStringGetTextDatum(psprintf("%s%s", prefix, pctl_base64url(secret, sizeof(secret)))),
+	    PointerGetDatum(bytes_of(hash, sizeof(hash))));
 }
 
 PCTL_FUNCTION(pctl_operator_secret_hash);
@@ -139,11 +141,12 @@ pctl_password_hash(PG_FUNCTION_ARGS)
 	{
 		pctl_pbkdf2(password, salt, sizeof(salt), PBKDF2_ROUNDS, key);
 		PG_RETURN_TEXT_P(cstring_to_text(psprintf("$pbkdf2-sha256$%d$%s$%s", PBKDF2_ROUNDS,
-												  pctl_base64url(salt, sizeof(salt)),
-												  pctl_base64url(key, sizeof(key)))));
+		                                          pctl_base64url(salt, sizeof(salt)),
+		                                          pctl_base64url(key, sizeof(key)))));
 	}
-	if (argon2id_hash_encoded(ARGON2_PASSES, ARGON2_KIB, ARGON2_LANES, password, strlen(password), salt,
-							  sizeof(salt), PCTL_SHA256_LEN, encoded, sizeof(encoded)) != ARGON2_OK)
+	if (argon2id_hash_encoded(ARGON2_PASSES, ARGON2_KIB, ARGON2_LANES, password, strlen(password),
+	                          salt, sizeof(salt), PCTL_SHA256_LEN, encoded,
+	                          sizeof(encoded)) != ARGON2_OK)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not hash a password")));
 	PG_RETURN_TEXT_P(cstring_to_text(encoded));
 }
@@ -155,9 +158,10 @@ pbkdf2_verify(const char *stored, const char *password)
 	uint8 salt[SALT_LEN], key[PCTL_SHA256_LEN], made[PCTL_SHA256_LEN];
 	int rounds;
 
-	if (sscanf(stored, "$pbkdf2-sha256$%d$%63[A-Za-z0-9_-]$%63[A-Za-z0-9_-]", &rounds, salt_text, key_text) != 3 ||
-		rounds < 1 || !pctl_base64url_decode(salt_text, salt, sizeof(salt)) ||
-		!pctl_base64url_decode(key_text, key, sizeof(key)))
+	if (sscanf(stored, "$pbkdf2-sha256$%d$%63[A-Za-z0-9_-]$%63[A-Za-z0-9_-]", &rounds, salt_text,
+	           key_text) != 3 ||
+	    rounds < 1 || !pctl_base64url_decode(salt_text, salt, sizeof(salt)) ||
+	    !pctl_base64url_decode(key_text, key, sizeof(key)))
 		return false;
 	pctl_pbkdf2(password, salt, sizeof(salt), rounds, made);
 	return pctl_equal(key, made, sizeof(key));
@@ -170,13 +174,14 @@ Datum
 pctl_password_verify(PG_FUNCTION_ARGS)
 {
 	static const char decoy[] = "$argon2id$v=19$m=65536,t=3,p=1$AAAAAAAAAAAAAAAAAAAAAA$"
-								"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+	                            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 	char *stored = PG_ARGISNULL(0) ? pstrdup(decoy) : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	char *password = PG_ARGISNULL(1) ? pstrdup("") : text_to_cstring(PG_GETARG_TEXT_PP(1));
 
 	if (strncmp(stored, "$pbkdf2-sha256$", 15) == 0)
 		PG_RETURN_BOOL(pbkdf2_verify(stored, password));
-	PG_RETURN_BOOL(argon2id_verify(stored, password, strlen(password)) == ARGON2_OK && !PG_ARGISNULL(0));
+	PG_RETURN_BOOL(argon2id_verify(stored, password, strlen(password)) == ARGON2_OK &&
+	               !PG_ARGISNULL(0));
 }
 
 /* RFC 4648 base32 without padding: what authenticator programs take. */
@@ -210,7 +215,7 @@ pctl_totp_make(PG_FUNCTION_ARGS)
 
 	pctl_random(key, sizeof(key));
 	return two_columns(fcinfo, CStringGetTextDatum(base32(key, sizeof(key))),
-					   PointerGetDatum(pctl_seal(TOTP_SEAL_CONTEXT, key, sizeof(key))));
+	                   PointerGetDatum(pctl_seal(TOTP_SEAL_CONTEXT, key, sizeof(key))));
 }
 
 PCTL_FUNCTION(pctl_totp_step);
@@ -223,7 +228,8 @@ pctl_totp_step(PG_FUNCTION_ARGS)
 	char *code = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	bytea *key = pctl_unseal(TOTP_SEAL_CONTEXT, PG_GETARG_BYTEA_PP(0));
 	int64 last = PG_GETARG_INT64(2);
-	int64 now = pctl_now() / USECS_PER_SEC + (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+	int64 now = pctl_now() / USECS_PER_SEC +
+	            (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
 	int64 found = 0;
 
 	for (int64 step = now / TOTP_PERIOD - 1; step <= now / TOTP_PERIOD + 1; step++)
@@ -231,7 +237,7 @@ pctl_totp_step(PG_FUNCTION_ARGS)
 		char expected[8];
 
 		snprintf(expected, sizeof(expected), "%06u",
-				 pctl_hotp((uint8 *) VARDATA(key), VARSIZE(key) - VARHDRSZ, (uint64) step));
+		         pctl_hotp((uint8 *) VARDATA(key), VARSIZE(key) - VARHDRSZ, (uint64) step));
 		if (strlen(code) == 6 && pctl_equal(code, expected, 6) && step > last)
 			found = step;
 	}
@@ -247,7 +253,8 @@ Datum
 pctl_operator_bind(PG_FUNCTION_ARGS)
 {
 	if (pctl_context_bound() || operator_current() != NULL)
-		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN), errmsg("this transaction is already somebody's")));
+		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN),
+		                errmsg("this transaction is already somebody's")));
 	operator_now.lxid = PCTL_MY_LXID;
 	operator_now.id = *PG_GETARG_UUID_P(0);
 	operator_now.admin = PG_GETARG_BOOL(1);
@@ -264,11 +271,13 @@ pctl_operator_id(PG_FUNCTION_ARGS)
 	pg_uuid_t *id;
 
 	if (who == NULL)
-		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED), errmsg("only a signed-in operator may do this")));
+		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
+		                errmsg("only a signed-in operator may do this")));
 	if (PG_GETARG_BOOL(0) && !who->admin)
 	{
 		pctl_audit_denied("provider.admin", "operator", "denied", "{}");
-		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN), errmsg("only an admin of the provider may do this")));
+		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN),
+		                errmsg("only an admin of the provider may do this")));
 	}
 	id = palloc(sizeof(*id));
 	*id = who->id;
@@ -281,10 +290,10 @@ PCTL_FUNCTION(pctl_enter_operator);
 Datum
 pctl_enter_operator(PG_FUNCTION_ARGS)
 {
-	static PctlPlan plan = {
-		"SELECT probectl_internal.operator_bind(s.operator_id, s.admin) FROM probectl_internal.operator_session($1) s",
-		1,
-		{TEXTOID}};
+	static PctlPlan plan = {"SELECT probectl_internal.operator_bind(s.operator_id, s.admin) FROM "
+	                        "probectl_internal.operator_session($1) s",
+	                        1,
+	                        {TEXTOID}};
 	Datum args[1] = {PG_GETARG_DATUM(0)};
 	PctlTrusted saved;
 
@@ -293,12 +302,13 @@ pctl_enter_operator(PG_FUNCTION_ARGS)
 	if (pctl_plan_run(&plan, args, NULL, false, 1) != 1)
 	{
 		pctl_audit_denied("operator.enter", "unknown", "denied", "{}");
-		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED), errmsg("the session is unknown, expired or ended")));
+		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
+		                errmsg("the session is unknown, expired or ended")));
 	}
 	SPI_finish();
 	pctl_trusted_end(&saved);
 	(void) set_config_option("role", "probectl_provider", superuser() ? PGC_SUSET : PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, ERROR, false);
+	                         PGC_S_SESSION, GUC_ACTION_LOCAL, true, ERROR, false);
 	PG_RETURN_VOID();
 }
 
@@ -308,8 +318,10 @@ PCTL_FUNCTION(pctl_enter_break_glass);
 Datum
 pctl_enter_break_glass(PG_FUNCTION_ARGS)
 {
-	static PctlPlan session = {"SELECT operator_id FROM probectl_internal.operator_session($1)", 1, {TEXTOID}};
-	static PctlPlan use = {"SELECT probectl_internal.break_glass_use($1, $2, $3)", 3, {UUIDOID, UUIDOID, TEXTOID}};
+	static PctlPlan session = {
+	    "SELECT operator_id FROM probectl_internal.operator_session($1)", 1, {TEXTOID}};
+	static PctlPlan use = {
+	    "SELECT probectl_internal.break_glass_use($1, $2, $3)", 3, {UUIDOID, UUIDOID, TEXTOID}};
 	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_OPERATOR};
 	PctlTrusted saved;
 	Datum args[3] = {PG_GETARG_DATUM(0)};
@@ -319,7 +331,8 @@ pctl_enter_break_glass(PG_FUNCTION_ARGS)
 	if (pctl_plan_run(&session, args, NULL, true, 1) != 1)
 	{
 		pctl_audit_denied("operator.enter", "unknown", "denied", "{}");
-		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED), errmsg("the session is unknown, expired or ended")));
+		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
+		                errmsg("the session is unknown, expired or ended")));
 	}
 	who.id = *DatumGetUUIDP(pctl_spi_value(0, 1, NULL));
 	who.tenant = *PG_GETARG_UUID_P(1);

@@ -35,14 +35,15 @@ enum
 };
 
 static PctlPlan tests_read = {
-	"SELECT t.test_id::text, t.type, t.target, t.interval_seconds * 1000, (t.timeout_seconds * 1000)::integer, t.name,"
-	"       ARRAY(SELECT key FROM jsonb_each_text(t.params) ORDER BY key),"
-	"       ARRAY(SELECT coalesce(value, '') FROM jsonb_each_text(t.params) ORDER BY key)"
-	"  FROM probectl.test t"
-	" WHERE t.tenant_id = $1 AND t.enabled AND (t.agent_id IS NULL OR t.agent_id = $2)"
-	" ORDER BY t.test_id",
-	2,
-	{UUIDOID, UUIDOID}};
+    "SELECT t.test_id::text, t.type, t.target, t.interval_seconds * 1000, (t.timeout_seconds * "
+    "1000)::integer, t.name,"
+    "       ARRAY(SELECT key FROM jsonb_each_text(t.params) ORDER BY key),"
+    "       ARRAY(SELECT coalesce(value, '') FROM jsonb_each_text(t.params) ORDER BY key)"
+    "  FROM probectl.test t"
+    " WHERE t.tenant_id = $1 AND t.enabled AND (t.agent_id IS NULL OR t.agent_id = $2)"
+    " ORDER BY t.test_id",
+    2,
+    {UUIDOID, UUIDOID}};
 
 static void
 write_text(PbWriter *w, uint32 tag, const char *text)
@@ -58,9 +59,9 @@ params_write(PbWriter *w, uint64 row)
 	int count, value_count;
 
 	deconstruct_array(DatumGetArrayTypeP(pctl_spi_value(row, 7, NULL)), TEXTOID, -1, false,
-					  TYPALIGN_INT, &keys, NULL, &count);
+	                  TYPALIGN_INT, &keys, NULL, &count);
 	deconstruct_array(DatumGetArrayTypeP(pctl_spi_value(row, 8, NULL)), TEXTOID, -1, false,
-					  TYPALIGN_INT, &values, NULL, &value_count);
+	                  TYPALIGN_INT, &values, NULL, &value_count);
 	for (int i = 0; i < Min(count, value_count); i++)
 	{
 		char *key = TextDatumGetCString(keys[i]);
@@ -81,7 +82,8 @@ test_write(PbWriter *bundle, PbWriter *scratch, uint64 row)
 	write_text(scratch, TEST_TEST_ID, TextDatumGetCString(pctl_spi_value(row, 1, NULL)));
 	write_text(scratch, TEST_TYPE, TextDatumGetCString(pctl_spi_value(row, 2, NULL)));
 	write_text(scratch, TEST_TARGET, TextDatumGetCString(pctl_spi_value(row, 3, NULL)));
-	pb_write_varint(scratch, TEST_INTERVAL_MS, (uint64) DatumGetInt32(pctl_spi_value(row, 4, NULL)));
+	pb_write_varint(scratch, TEST_INTERVAL_MS,
+	                (uint64) DatumGetInt32(pctl_spi_value(row, 4, NULL)));
 	pb_write_varint(scratch, TEST_TIMEOUT_MS, (uint64) DatumGetInt32(pctl_spi_value(row, 5, NULL)));
 	params_write(scratch, row);
 	write_text(scratch, TEST_NAME, TextDatumGetCString(pctl_spi_value(row, 6, NULL)));
@@ -104,7 +106,7 @@ pctl_test_bundle(PG_FUNCTION_ARGS)
 
 	if (who == NULL || who->kind != PCTL_PRINCIPAL_AGENT)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
-						errmsg("only an agent's transaction reads its tests")));
+		                errmsg("only an agent's transaction reads its tests")));
 	bundle.data = (uint8_t *) VARDATA(answer);
 	scratch.data = palloc(scratch.max);
 	pb_write_varint(&bundle, BUNDLE_REVISION, (uint64) PG_GETARG_INT64(0));
@@ -123,8 +125,8 @@ pctl_test_bundle(PG_FUNCTION_ARGS)
 	pctl_trusted_end(&saved);
 	if (bundle.full)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_TOO_MANY),
-						errmsg("the tests of this agent do not fit one message"),
-						errhint("Give some of them to other agents.")));
+		                errmsg("the tests of this agent do not fit one message"),
+		                errhint("Give some of them to other agents.")));
 	SET_VARSIZE(answer, VARHDRSZ + bundle.len);
 	PG_RETURN_BYTEA_P(answer);
 }

@@ -31,9 +31,9 @@ enum
 
 /* Exact names, and prefixes that end in a dot. */
 static const char *const identity_keys[] = {
-	"agent.id",			 "agent_id",		  "probectl.agent.", "probectl.agent_id",
-	"probectl.tenant.",	 "probectl.tenant_id", "service.instance.id", "tenant.id",
-	"tenant_id",
+    "agent.id",         "agent_id",           "probectl.agent.",     "probectl.agent_id",
+    "probectl.tenant.", "probectl.tenant_id", "service.instance.id", "tenant.id",
+    "tenant_id",
 };
 
 bool
@@ -201,7 +201,8 @@ bytes_field(ResultRecord *out, const PbField *field)
 		case TAG_ATTRIBUTES: return attribute_add(out, field->bytes);
 		case TAG_RESULT_ID:
 			out->has_result_id = field->bytes.len > 0;
-			return !out->has_result_id || uuid_parse(field->bytes, out->result_id) ? NULL : "bad_id";
+			return !out->has_result_id || uuid_parse(field->bytes, out->result_id) ? NULL
+			                                                                       : "bad_id";
 		case TAG_TEST_ID:
 			out->has_test_id = field->bytes.len > 0;
 			return !out->has_test_id || uuid_parse(field->bytes, out->test_id) ? NULL : "bad_id";
@@ -241,10 +242,10 @@ record_check(const ResultRecord *r)
 	if (!word_ok(r->canary_type, 1, 32))
 		return "bad_type";
 	if (!text_ok(r->server_address, PCTL_TARGET_BYTES_MAX) ||
-		!text_ok(r->error_message, PCTL_VALUE_BYTES_MAX))
+	    !text_ok(r->error_message, PCTL_VALUE_BYTES_MAX))
 		return "bad_text";
 	if (!word_ok(r->network_transport, 0, 32) || !word_ok(r->network_protocol_name, 0, 32) ||
-		!word_ok(r->error_type, 0, 64))
+	    !word_ok(r->error_type, 0, 64))
 		return "bad_name";
 	if (r->start_unix_nano < 0 || r->duration_nano < 0)
 		return "bad_number";
@@ -287,7 +288,8 @@ result_metric_find(const ResultRecord *record, const char *name, double *value)
 	bool found = false;
 
 	for (uint32_t i = 0; i < record->metric_count; i++)
-		if (record->metrics[i].name.len == len && memcmp(record->metrics[i].name.data, name, len) == 0)
+		if (record->metrics[i].name.len == len &&
+		    memcmp(record->metrics[i].name.data, name, len) == 0)
 		{
 			*value = record->metrics[i].value;
 			found = true;

@@ -35,7 +35,7 @@ typedef struct ResultRecord
 	PbSlice error_message;
 	PbSlice error_type;
 	int64_t start_unix_nano; /* 0: not given */
-	int64_t duration_nano;	 /* never negative */
+	int64_t duration_nano;   /* never negative */
 	bool has_result_id, has_test_id;
 	uint8_t result_id[16];
 	uint8_t test_id[16];

@@ -73,22 +73,45 @@ typedef struct Latest
 } Latest;
 
 static PctlPlan latest_write = {
-	"INSERT INTO probectl.result_latest AS l"
-	" (tenant_id, test_id, agent_id, started_at, received_at, result_id, type, target, port, success, error_type, error,"
-	"  duration_us, latency_ms, loss_ratio, metrics, attributes, spark, item)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
-	"         probectl_internal.spark_append('', $18, $19, '-infinity'), $20)"
-	" ON CONFLICT (tenant_id, test_id, agent_id) DO UPDATE SET"
-	"  started_at = excluded.started_at, received_at = excluded.received_at, result_id = excluded.result_id,"
-	"  type = excluded.type, target = excluded.target, port = excluded.port, success = excluded.success,"
-	"  error_type = excluded.error_type, error = excluded.error, duration_us = excluded.duration_us,"
-	"  latency_ms = excluded.latency_ms, loss_ratio = excluded.loss_ratio, metrics = excluded.metrics,"
-	"  attributes = excluded.attributes, item = excluded.item,"
-	"  spark = probectl_internal.spark_append(l.spark, $18, $19, l.started_at)"
-	" WHERE excluded.started_at > l.started_at",
-	20,
-	{UUIDOID, UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, TEXTOID, TEXTOID, INT4OID, BOOLOID,
-	 TEXTOID, TEXTOID, INT8OID, FLOAT8OID, FLOAT8OID, JSONBOID, JSONBOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}};
+    "INSERT INTO probectl.result_latest AS l"
+    " (tenant_id, test_id, agent_id, started_at, received_at, result_id, type, target, port, "
+    "success, error_type, error,"
+    "  duration_us, latency_ms, loss_ratio, metrics, attributes, spark, item)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
+    "         probectl_internal.spark_append('', $18, $19, '-infinity'), $20)"
+    " ON CONFLICT (tenant_id, test_id, agent_id) DO UPDATE SET"
+    "  started_at = excluded.started_at, received_at = excluded.received_at, result_id = "
+    "excluded.result_id,"
+    "  type = excluded.type, target = excluded.target, port = excluded.port, success = "
+    "excluded.success,"
+    "  error_type = excluded.error_type, error = excluded.error, duration_us = "
+    "excluded.duration_us,"
+    "  latency_ms = excluded.latency_ms, loss_ratio = excluded.loss_ratio, metrics = "
+    "excluded.metrics,"
+    "  attributes = excluded.attributes, item = excluded.item,"
+    "  spark = probectl_internal.spark_append(l.spark, $18, $19, l.started_at)"
+    " WHERE excluded.started_at > l.started_at",
+    20,
+    {UUIDOID,
+     UUIDOID,
+     UUIDOID,
+     TIMESTAMPTZOID,
+     TIMESTAMPTZOID,
+     UUIDOID,
+     TEXTOID,
+     TEXTOID,
+     INT4OID,
+     BOOLOID,
+     TEXTOID,
+     TEXTOID,
+     INT8OID,
+     FLOAT8OID,
+     FLOAT8OID,
+     JSONBOID,
+     JSONBOID,
+     TEXTARRAYOID,
+     TIMESTAMPTZARRAYOID,
+     TEXTOID}};
 
 /* Keeps the newest points in ascending order; runs of one test arrive nearly sorted. */
 static void
@@ -148,13 +171,13 @@ static char *
 spark_json(const SparkPoint *point)
 {
 	int64 unix_ms = point->at / 1000 +
-					(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
+	                (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
 
 	if (!point->has_latency)
 		return psprintf("{\"t\":" INT64_FORMAT ",\"latency_ms\":null,\"ok\":%s}", unix_ms,
-						point->ok ? "true" : "false");
-	return psprintf("{\"t\":" INT64_FORMAT ",\"latency_ms\":%.3f,\"ok\":%s}", unix_ms, point->latency,
-					point->ok ? "true" : "false");
+		                point->ok ? "true" : "false");
+	return psprintf("{\"t\":" INT64_FORMAT ",\"latency_ms\":%.3f,\"ok\":%s}", unix_ms,
+	                point->latency, point->ok ? "true" : "false");
 }
 
 static void
@@ -178,7 +201,8 @@ item_jsonb(StringInfo item, const char *name, Datum value, const char *end)
 {
 	Jsonb *jsonb = DatumGetJsonbP(value);
 
-	appendStringInfo(item, "\"%s\":%s%s", name, JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb)), end);
+	appendStringInfo(item, "\"%s\":%s%s", name, JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb)),
+	                 end);
 }
 
 /* The members of the API's JSON object that stay as they are until the next run; args as of latest_write. */
@@ -191,7 +215,7 @@ item_datum(const Datum *args, const char *nulls)
 	item_text(&item, "type", args[6]);
 	item_text(&item, "target", args[7]);
 	appendStringInfo(&item, "\"port\":%d,\"success\":%s,", DatumGetInt32(args[8]),
-					 DatumGetBool(args[9]) ? "true" : "false");
+	                 DatumGetBool(args[9]) ? "true" : "false");
 	item_text(&item, "error_type", args[10]);
 	item_text(&item, "error", args[11]);
 	item_text(&item, "started_at", DirectFunctionCall1(pctl_time_text, args[3]));
@@ -223,8 +247,10 @@ latest_upsert(const pg_uuid_t *tenant, const Latest *latest, TupleDesc desc)
 		text[i] = CStringGetTextDatum(spark_json(&latest->points[i]));
 		at[i] = TimestampTzGetDatum(latest->points[i].at);
 	}
-	args[17] = PointerGetDatum(construct_array(text, latest->point_count, TEXTOID, -1, false, TYPALIGN_INT));
-	args[18] = PointerGetDatum(construct_array(at, latest->point_count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
+	args[17] = PointerGetDatum(
+	    construct_array(text, latest->point_count, TEXTOID, -1, false, TYPALIGN_INT));
+	args[18] = PointerGetDatum(
+	    construct_array(at, latest->point_count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
 	args[19] = item_datum(args, nulls);
 	pctl_plan_run(&latest_write, args, nulls, false, 0);
 }
@@ -234,7 +260,8 @@ latest_table(MemoryContext context)
 {
 	HASHCTL ctl = {.keysize = sizeof(LatestKey), .entrysize = sizeof(Latest), .hcxt = context};
 
-	return hash_create("probectl newest results", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	return hash_create("probectl newest results", 1024, &ctl,
+	                   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 /* Folds and writes the parts of one tenant, in a transaction bound to it. */
@@ -278,7 +305,7 @@ long
 pctl_latest_pass(void)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "probectl derive pass",
-												  ALLOCSET_DEFAULT_SIZES);
+	                                              ALLOCSET_DEFAULT_SIZES);
 	Window window = {0};
 	int done = 0;
 
@@ -326,8 +353,10 @@ pctl_spark_append(PG_FUNCTION_ARGS)
 	Datum *points, *at;
 	int count, at_count, total = 0;
 
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &points, NULL, &count);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE, &at, NULL, &at_count);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &points, NULL,
+	                  &count);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE, &at, NULL,
+	                  &at_count);
 	initStringInfo(&joined);
 	appendStringInfoString(&joined, text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	for (int i = 0; i < Min(count, at_count); i++)

@@ -64,8 +64,8 @@ static const struct
 	const char *type;
 	const char *metric;
 } headline_metrics[] = {
-	{"a2a", "rtt.avg.ms"},	  {"dns", "dns.query.ms"},	{"http", "http.total.ms"},
-	{"icmp", "rtt.avg.ms"},	  {"tcp", "connect.avg.ms"}, {"udp", "rtt.avg.ms"},
+    {"a2a", "rtt.avg.ms"},  {"dns", "dns.query.ms"},   {"http", "http.total.ms"},
+    {"icmp", "rtt.avg.ms"}, {"tcp", "connect.avg.ms"}, {"udp", "rtt.avg.ms"},
 };
 
 struct ResultStore
@@ -123,13 +123,13 @@ result_store_begin(const pg_uuid_t *tenant, const pg_uuid_t *agent, TimestampTz 
 	s->oldest = received_at - (int64) pctl_result_retention * USECS_PER_DAY;
 	s->newest = received_at + PCTL_FUTURE_SECONDS_MAX * USECS_PER_SEC;
 	s->root = table_open(get_relname_relid("result", get_namespace_oid("probectl", false)),
-						 RowExclusiveLock);
+	                     RowExclusiveLock);
 	if (RelationGetDescr(s->root)->natts != COL_COUNT)
-		elog(ERROR, "probectl.result has %d columns, expected %d",
-			 RelationGetDescr(s->root)->natts, COL_COUNT);
+		elog(ERROR, "probectl.result has %d columns, expected %d", RelationGetDescr(s->root)->natts,
+		     COL_COUNT);
 	executor_open(s);
 	s->values = AllocSetContextCreate(CurrentMemoryContext, "probectl result values",
-									  ALLOCSET_DEFAULT_SIZES);
+	                                  ALLOCSET_DEFAULT_SIZES);
 	s->bistate = GetBulkInsertState();
 	s->cid = GetCurrentCommandId(true);
 	return s;
@@ -186,7 +186,8 @@ store_flush(ResultStore *s)
 	for (int i = 0; i < s->nslots; i++)
 	{
 		if (s->leaf->ri_NumIndices > 0)
-			list_free(ExecInsertIndexTuples(s->leaf, s->slots[i], s->estate, false, false, NULL, NIL));
+			list_free(
+			    ExecInsertIndexTuples(s->leaf, s->slots[i], s->estate, false, false, NULL, NIL));
 		part_count(part, s->slots[i]);
 		ExecClearTuple(s->slots[i]);
 		ResetPerTupleExprContext(s->estate);
@@ -307,7 +308,7 @@ latency_find(const ResultRecord *r, double *latency)
 {
 	for (size_t i = 0; i < lengthof(headline_metrics); i++)
 		if (r->canary_type.len == strlen(headline_metrics[i].type) &&
-			memcmp(r->canary_type.data, headline_metrics[i].type, r->canary_type.len) == 0)
+		    memcmp(r->canary_type.data, headline_metrics[i].type, r->canary_type.len) == 0)
 			return result_metric_find(r, headline_metrics[i].metric, latency);
 	*latency = (double) r->duration_nano / 1e6;
 	return r->success;
@@ -322,7 +323,7 @@ started_at(ResultStore *s, const ResultRecord *r)
 	if (r->start_unix_nano == 0)
 		return s->received_at;
 	started = r->start_unix_nano / 1000 -
-			  (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	          (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 	if (started > s->newest)
 	{
 		s->clamped++;

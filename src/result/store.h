@@ -28,7 +28,7 @@ typedef struct ResultStorePart
 } ResultStorePart;
 
 ResultStore *result_store_begin(const pg_uuid_t *tenant, const pg_uuid_t *agent,
-								TimestampTz received_at);
+                                TimestampTz received_at);
 
 /* NULL when taken, else the reason why not, as for result_decode. */
 const char *result_store_add(ResultStore *store, const ResultRecord *record);

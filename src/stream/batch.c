@@ -65,12 +65,12 @@ const char *
 batch_error_text(BatchError error)
 {
 	static const char *const texts[] = {
-		[BATCH_OK] = "ok",
-		[BATCH_MALFORMED] = "the batch is not a probectl.stream.v1.Batch",
-		[BATCH_NO_EPOCH] = "the batch has no epoch",
-		[BATCH_NO_SEQ] = "the batch has no usable first sequence number",
-		[BATCH_EMPTY] = "the batch has no records",
-		[BATCH_TOO_MANY] = "the batch has too many records",
+	    [BATCH_OK] = "ok",
+	    [BATCH_MALFORMED] = "the batch is not a probectl.stream.v1.Batch",
+	    [BATCH_NO_EPOCH] = "the batch has no epoch",
+	    [BATCH_NO_SEQ] = "the batch has no usable first sequence number",
+	    [BATCH_EMPTY] = "the batch has no records",
+	    [BATCH_TOO_MANY] = "the batch has too many records",
 	};
 
 	return texts[error];

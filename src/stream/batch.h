@@ -9,20 +9,20 @@
 
 typedef struct Batch
 {
-	uint64_t epoch;		/* never 0 */
+	uint64_t epoch;     /* never 0 */
 	uint64_t first_seq; /* never 0 */
-	uint32_t count;		/* 1 .. records_max */
-	PbReader records;	/* positioned at the message; see batch_next */
+	uint32_t count;     /* 1 .. records_max */
+	PbReader records;   /* positioned at the message; see batch_next */
 } Batch;
 
 typedef enum BatchError
 {
 	BATCH_OK = 0,
-	BATCH_MALFORMED,  /* not the wire format */
-	BATCH_NO_EPOCH,	  /* epoch missing or 0 */
-	BATCH_NO_SEQ,	  /* first_seq missing or 0, or the last number passes 2^63 - 1 */
-	BATCH_EMPTY,	  /* no record */
-	BATCH_TOO_MANY	  /* more records than records_max */
+	BATCH_MALFORMED, /* not the wire format */
+	BATCH_NO_EPOCH,  /* epoch missing or 0 */
+	BATCH_NO_SEQ,    /* first_seq missing or 0, or the last number passes 2^63 - 1 */
+	BATCH_EMPTY,     /* no record */
+	BATCH_TOO_MANY   /* more records than records_max */
 } BatchError;
 
 /* Reads the envelope and counts the records. The bytes must outlive the batch. */

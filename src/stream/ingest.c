@@ -42,39 +42,42 @@ typedef struct Ingest
 } Ingest;
 
 static PctlPlan position_lock = {
-	"SELECT epoch, committed_seq FROM probectl.stream_position"
-	" WHERE tenant_id = $1 AND agent_id = $2 AND plane = $3 FOR UPDATE",
-	3,
-	{UUIDOID, UUIDOID, TEXTOID}};
-static PctlPlan position_make = {
-	"INSERT INTO probectl.stream_position (tenant_id, agent_id, plane, epoch, committed_seq, updated_at)"
-	" VALUES ($1, $2, $3, 0, 0, $4) ON CONFLICT DO NOTHING",
-	4,
-	{UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID}};
+    "SELECT epoch, committed_seq FROM probectl.stream_position"
+    " WHERE tenant_id = $1 AND agent_id = $2 AND plane = $3 FOR UPDATE",
+    3,
+    {UUIDOID, UUIDOID, TEXTOID}};
+static PctlPlan position_make = {"INSERT INTO probectl.stream_position (tenant_id, agent_id, "
+                                 "plane, epoch, committed_seq, updated_at)"
+                                 " VALUES ($1, $2, $3, 0, 0, $4) ON CONFLICT DO NOTHING",
+                                 4,
+                                 {UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID}};
 static PctlPlan position_write = {
-	"UPDATE probectl.stream_position SET epoch = $5, committed_seq = $6, updated_at = $4"
-	" WHERE tenant_id = $1 AND agent_id = $2 AND plane = $3",
-	6,
-	{UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID}};
+    "UPDATE probectl.stream_position SET epoch = $5, committed_seq = $6, updated_at = $4"
+    " WHERE tenant_id = $1 AND agent_id = $2 AND plane = $3",
+    6,
+    {UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID}};
 static PctlPlan dead_letter_write = {
-	"INSERT INTO probectl.dead_letter (tenant_id, agent_id, plane, epoch, seq, reason, record, record_bytes, received_at)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-	9,
-	{UUIDOID, UUIDOID, TEXTOID, INT8OID, INT8OID, TEXTOID, BYTEAOID, INT4OID, TIMESTAMPTZOID}};
+    "INSERT INTO probectl.dead_letter (tenant_id, agent_id, plane, epoch, seq, reason, record, "
+    "record_bytes, received_at)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    9,
+    {UUIDOID, UUIDOID, TEXTOID, INT8OID, INT8OID, TEXTOID, BYTEAOID, INT4OID, TIMESTAMPTZOID}};
 static PctlPlan ledger_write = {
-	"INSERT INTO probectl.ledger (tenant_id, received_at, xid, agent_id, plane, epoch, first_seq, count, stored, duplicate,"
-	"                             dead_lettered, dropped_attributes, clamped, leaf, block_first, block_last, started_min, started_max)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
-	18,
-	{UUIDOID, TIMESTAMPTZOID, INT8OID, UUIDOID, TEXTOID, INT8OID, INT8OID, INT4OID, INT4OID, INT4OID,
-	 INT4OID, INT4OID, INT4OID, OIDOID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
+    "INSERT INTO probectl.ledger (tenant_id, received_at, xid, agent_id, plane, epoch, first_seq, "
+    "count, stored, duplicate,"
+    "                             dead_lettered, dropped_attributes, clamped, leaf, block_first, "
+    "block_last, started_min, started_max)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+    18,
+    {UUIDOID, TIMESTAMPTZOID, INT8OID, UUIDOID, TEXTOID, INT8OID, INT8OID, INT4OID, INT4OID,
+     INT4OID, INT4OID, INT4OID, INT4OID, OIDOID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
 
 /* Locks the stream and learns its mark; a new epoch starts from nothing. */
 static void
 position_open(Ingest *in)
 {
 	Datum args[4] = {UUIDPGetDatum(&in->who->tenant), UUIDPGetDatum(&in->who->id),
-					 CStringGetTextDatum(in->plane), TimestampTzGetDatum(in->received_at)};
+	                 CStringGetTextDatum(in->plane), TimestampTzGetDatum(in->received_at)};
 	int64 epoch;
 
 	if (pctl_plan_run(&position_lock, args, NULL, false, 1) != 1)
@@ -87,8 +90,8 @@ position_open(Ingest *in)
 	in->committed = DatumGetInt64(pctl_spi_value(0, 2, NULL));
 	if ((int64) in->batch.epoch < epoch)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_CONFLICT),
-						errmsg("the batch is of an epoch before the one that is committed"),
-						errhint("Register again and take an epoch above stream_epoch.")));
+		                errmsg("the batch is of an epoch before the one that is committed"),
+		                errhint("Register again and take an epoch above stream_epoch.")));
 	if ((int64) in->batch.epoch > epoch)
 		in->committed = 0;
 }
@@ -96,9 +99,9 @@ position_open(Ingest *in)
 static void
 position_close(const Ingest *in, int64 committed)
 {
-	Datum args[6] = {UUIDPGetDatum(&in->who->tenant),  UUIDPGetDatum(&in->who->id),
-					 CStringGetTextDatum(in->plane),   TimestampTzGetDatum(in->received_at),
-					 Int64GetDatum(in->batch.epoch), Int64GetDatum(committed)};
+	Datum args[6] = {UUIDPGetDatum(&in->who->tenant), UUIDPGetDatum(&in->who->id),
+	                 CStringGetTextDatum(in->plane),  TimestampTzGetDatum(in->received_at),
+	                 Int64GetDatum(in->batch.epoch),  Int64GetDatum(committed)};
 
 	pctl_plan_run(&position_write, args, NULL, false, 0);
 }
@@ -164,23 +167,23 @@ ledger_row(const Ingest *in, const ResultStorePart *part, bool first)
 {
 	char nulls[19] = "                  ";
 	Datum args[18] = {UUIDPGetDatum(&in->who->tenant),
-					  TimestampTzGetDatum(in->received_at),
-					  Int64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId())),
-					  UUIDPGetDatum(&in->who->id),
-					  CStringGetTextDatum(in->plane),
-					  Int64GetDatum(in->batch.epoch),
-					  Int64GetDatum(in->batch.first_seq),
-					  Int32GetDatum(first ? (int32) in->batch.count : 0),
-					  Int32GetDatum(part ? part->count : 0),
-					  Int32GetDatum(first ? in->duplicate : 0),
-					  Int32GetDatum(first ? in->dead_lettered : 0),
-					  Int32GetDatum(first ? in->dropped_attributes : 0),
-					  Int32GetDatum(first ? in->clamped : 0),
-					  ObjectIdGetDatum(part ? part->leaf : InvalidOid),
-					  Int64GetDatum(part ? (int64) part->block_first : 0),
-					  Int64GetDatum(part ? (int64) part->block_last : -1),
-					  TimestampTzGetDatum(part ? part->started_min : 0),
-					  TimestampTzGetDatum(part ? part->started_max : 0)};
+	                  TimestampTzGetDatum(in->received_at),
+	                  Int64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId())),
+	                  UUIDPGetDatum(&in->who->id),
+	                  CStringGetTextDatum(in->plane),
+	                  Int64GetDatum(in->batch.epoch),
+	                  Int64GetDatum(in->batch.first_seq),
+	                  Int32GetDatum(first ? (int32) in->batch.count : 0),
+	                  Int32GetDatum(part ? part->count : 0),
+	                  Int32GetDatum(first ? in->duplicate : 0),
+	                  Int32GetDatum(first ? in->dead_lettered : 0),
+	                  Int32GetDatum(first ? in->dropped_attributes : 0),
+	                  Int32GetDatum(first ? in->clamped : 0),
+	                  ObjectIdGetDatum(part ? part->leaf : InvalidOid),
+	                  Int64GetDatum(part ? (int64) part->block_first : 0),
+	                  Int64GetDatum(part ? (int64) part->block_last : -1),
+	                  TimestampTzGetDatum(part ? part->started_min : 0),
+	                  TimestampTzGetDatum(part ? part->started_max : 0)};
 
 	if (part == NULL)
 		nulls[16] = nulls[17] = 'n';
@@ -203,8 +206,8 @@ ingest_answer(FunctionCallInfo fcinfo, const Ingest *in, int64 committed)
 {
 	TupleDesc desc;
 	Datum values[5] = {Int64GetDatum(in->batch.epoch), Int64GetDatum(committed),
-					   Int32GetDatum(in->stored), Int32GetDatum(in->duplicate),
-					   Int32GetDatum(in->dead_lettered)};
+	                   Int32GetDatum(in->stored), Int32GetDatum(in->duplicate),
+	                   Int32GetDatum(in->dead_lettered)};
 	bool nulls[5] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -218,13 +221,13 @@ envelope_read(Ingest *in, bytea *bytes)
 	BatchError error;
 
 	if (VARSIZE_ANY_EXHDR(bytes) > PCTL_BATCH_BYTES_MAX)
-		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("the batch is larger than %d bytes",
-															  PCTL_BATCH_BYTES_MAX)));
+		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID),
+		                errmsg("the batch is larger than %d bytes", PCTL_BATCH_BYTES_MAX)));
 	error = batch_parse(&in->batch, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes),
-						PCTL_BATCH_RECORDS_MAX);
+	                    PCTL_BATCH_RECORDS_MAX);
 	if (error != BATCH_OK)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("%s", batch_error_text(error)),
-						errdetail("field: batch")));
+		                errdetail("field: batch")));
 }
 
 PCTL_FUNCTION(pctl_ingest);
@@ -240,11 +243,11 @@ pctl_ingest(PG_FUNCTION_ARGS)
 
 	if (in.who == NULL || in.who->kind != PCTL_PRINCIPAL_AGENT)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
-						errmsg("only an agent's transaction stores batches"),
-						errhint("Call probectl.enter_agent() first.")));
+		                errmsg("only an agent's transaction stores batches"),
+		                errhint("Call probectl.enter_agent() first.")));
 	if (strcmp(in.plane, "network") != 0)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("there is no such plane"),
-						errdetail("field: plane")));
+		                errdetail("field: plane")));
 	envelope_read(&in, bytes);
 	pctl_fairness_results(&in.who->tenant, in.batch.count, VARSIZE_ANY_EXHDR(bytes));
 	in.received_at = pctl_now();

@@ -20,17 +20,17 @@
 #define PARTS_MAX 2000 /* ledger rows worked in by one pass */
 
 static PctlPlan cursor_read = {
-	"SELECT next_xid FROM probectl_internal.worker_cursor WHERE name = $1", 1, {TEXTOID}};
+    "SELECT next_xid FROM probectl_internal.worker_cursor WHERE name = $1", 1, {TEXTOID}};
 static PctlPlan cursor_write = {
-	"INSERT INTO probectl_internal.worker_cursor (name, next_xid, updated_at) VALUES ($3, $1, $2)"
-	" ON CONFLICT (name) DO UPDATE SET next_xid = $1, updated_at = $2",
-	3,
-	{INT8OID, TIMESTAMPTZOID, TEXTOID}};
+    "INSERT INTO probectl_internal.worker_cursor (name, next_xid, updated_at) VALUES ($3, $1, $2)"
+    " ON CONFLICT (name) DO UPDATE SET next_xid = $1, updated_at = $2",
+    3,
+    {INT8OID, TIMESTAMPTZOID, TEXTOID}};
 static PctlPlan window_read = {
-	"SELECT tenant_id, leaf, block_first, block_last, xid FROM probectl.ledger"
-	" WHERE xid >= $1 AND stored > 0 ORDER BY xid LIMIT $2",
-	2,
-	{INT8OID, INT8OID}};
+    "SELECT tenant_id, leaf, block_first, block_last, xid FROM probectl.ledger"
+    " WHERE xid >= $1 AND stored > 0 ORDER BY xid LIMIT $2",
+    2,
+    {INT8OID, INT8OID}};
 
 static int
 part_compare(const void *a, const void *b)
@@ -99,11 +99,11 @@ pctl_window_open(Window *window, const char *name, MemoryContext context)
 	next = ReadNextFullTransactionId();
 	xmin = snapshot->xmin;
 	safe = (int64) (U64FromFullTransactionId(next) -
-					(uint32) (XidFromFullTransactionId(next) - xmin));
+	                (uint32) (XidFromFullTransactionId(next) - xmin));
 	SPI_connect();
 	window->from = pctl_plan_run(&cursor_read, cursor, NULL, true, 1) == 1
-					   ? DatumGetInt64(pctl_spi_value(0, 1, NULL))
-					   : 0;
+	                   ? DatumGetInt64(pctl_spi_value(0, 1, NULL))
+	                   : 0;
 	args[0] = Int64GetDatum(window->from);
 	args[1] = Int64GetDatum(PARTS_MAX + 1);
 	pctl_plan_run(&window_read, args, NULL, true, 0);
@@ -134,7 +134,7 @@ pctl_window_tenant(const Window *window, int first)
 	int next = first + 1;
 
 	while (next < window->count &&
-		   memcmp(&window->parts[next].tenant, &window->parts[first].tenant, UUID_LEN) == 0)
+	       memcmp(&window->parts[next].tenant, &window->parts[first].tenant, UUID_LEN) == 0)
 		next++;
 	return next;
 }
@@ -159,7 +159,8 @@ pctl_part_scan(const LedgerPart *part, int tenant_column, PctlPartRow row, void 
 		Datum xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &null);
 
 		if (DatumGetTransactionId(xmin) == (TransactionId) part->xid &&
-			memcmp(DatumGetUUIDP(slot_getattr(slot, tenant_column, &null)), &part->tenant, UUID_LEN) == 0)
+		    memcmp(DatumGetUUIDP(slot_getattr(slot, tenant_column, &null)), &part->tenant,
+		           UUID_LEN) == 0)
 			row(state, slot);
 	}
 	table_endscan(scan);

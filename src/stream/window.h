@@ -24,8 +24,8 @@ typedef struct LedgerPart
 
 typedef struct Window
 {
-	const char *name; /* of the cursor in worker_cursor */
-	int64 from, to;	  /* transaction ids: [from, to) is worked in by this pass */
+	const char *name;  /* of the cursor in worker_cursor */
+	int64 from, to;    /* transaction ids: [from, to) is worked in by this pass */
 	LedgerPart *parts; /* by tenant, leaf, block, transaction */
 	int count;
 	bool more; /* the ledger holds committed rows past `to`, or rows not yet safe to read */
