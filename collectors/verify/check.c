@@ -50,13 +50,6 @@ hex(json_t *line, const char *key, uint8_t *out, size_t bytes)
 }
 
 static bool
-number(json_t *line, const char *key, int64_t *out)
-{
-	*out = json_integer_value(json_object_get(line, key));
-	return json_is_integer(json_object_get(line, key));
-}
-
-static bool
 kind_is(json_t *line, const char *kind)
 {
 	const char *given = json_string_value(json_object_get(line, "kind"));
@@ -98,6 +91,13 @@ node(const uint8_t *left, const uint8_t *right, uint8_t out[CHECK_HASH])
 	sha256(data, right ? sizeof(data) : 1 + CHECK_HASH, out);
 }
 
+/* How many perfect subtrees a tree of that size has side by side. */
+static int
+nodes(int64_t size)
+{
+	return __builtin_popcountll((uint64_t) size);
+}
+
 static uint8_t *
 put(uint8_t *to, const void *data, size_t len)
 {
@@ -127,16 +127,16 @@ static enum check_result
 line_start(struct check *c, json_t *line)
 {
 	static const uint8_t genesis[CHECK_HASH];
+	json_int_t pruned;
 
 	if (c->lines != 1 || json_object_size(line) != 5 || !same_stream(c, line) ||
-	    !number(line, "pruned_seq", &c->seq) || c->seq < 0 ||
+	    json_unpack(line, "{s:I}", "pruned_seq", &pruned) != 0 || pruned < 0 ||
 	    !hex(line, "pruned_hash", c->prev, CHECK_HASH) ||
-	    !hex(line, "pruned_frontier", c->frontier[0],
-	         (size_t) __builtin_popcountll((uint64_t) c->seq) * CHECK_HASH))
+	    !hex(line, "pruned_frontier", c->frontier[0], (size_t) nodes(pruned) * CHECK_HASH))
 		return fail(c, CHECK_MALFORMED, 0, "a start in the middle, or one that contradicts itself");
-	if (c->seq == 0 && memcmp(c->prev, genesis, CHECK_HASH) != 0)
+	if (pruned == 0 && memcmp(c->prev, genesis, CHECK_HASH) != 0)
 		return fail(c, CHECK_BAD, 0, "the chain does not begin with zeros");
-	c->pruned = c->seq;
+	c->seq = c->pruned = pruned;
 	return CHECK_GOOD;
 }
 
@@ -145,35 +145,35 @@ event(struct check *c, json_t *line, struct said *said)
 {
 	static const char *const keys[] = {"actor", "action", "target", "outcome", "data_text"};
 	uint8_t *form, *to, made[CHECK_HASH];
-	size_t room = 256;
-	int64_t at_us;
+	json_t *text[5];
+	json_int_t seq, at_us;
 	uint64_t wire[2];
-	bool texts = true;
+	size_t room = 256;
+	int texts = 0;
 
 	for (int i = 0; i < 5; i++)
 	{
-		texts &= json_is_string(json_object_get(line, keys[i]));
-		room += json_string_length(json_object_get(line, keys[i])) + 8;
+		text[i] = json_object_get(line, keys[i]);
+		texts += json_is_string(text[i]);
+		room += json_string_length(text[i]) + 8;
 	}
-	if (!texts || !kind_is(line, "event") || json_object_size(line) != 12 ||
-	    !number(line, "seq", &said->seq) || !number(line, "at_us", &at_us) ||
+	if (texts != 5 || !kind_is(line, "event") || json_object_size(line) != 12 ||
+	    json_unpack(line, "{s:I, s:I}", "seq", &seq, "at_us", &at_us) != 0 ||
 	    !hex(line, "prev_hash", said->prev, CHECK_HASH) ||
 	    !hex(line, "hash", said->hash, CHECK_HASH))
 		return fail(c, CHECK_MALFORMED, 0, "an event that lacks a field or has one too many");
-	if (!same_stream(c, line))
-		return fail(c, CHECK_BAD, said->seq, "the event is of another stream");
-	wire[0] = __builtin_bswap64((uint64_t) said->seq);
+	said->seq = seq;
+	wire[0] = __builtin_bswap64((uint64_t) seq);
 	wire[1] = __builtin_bswap64((uint64_t) at_us);
 	if (!(form = malloc(room)))
 		abort();
 	to = put(put(form, "probectl.audit.v1", 17), c->stream, strlen(c->stream));
 	to = put(put(to, &wire[0], 8), &wire[1], 8);
 	for (int i = 0; i < 5; i++)
-		to = put(to, json_string_value(json_object_get(line, keys[i])),
-		         json_string_length(json_object_get(line, keys[i])));
+		to = put(to, json_string_value(text[i]), json_string_length(text[i]));
 	sha256(form, (size_t) (put(to, said->prev, CHECK_HASH) - form), made);
 	free(form);
-	if (memcmp(made, said->hash, CHECK_HASH) != 0 ||
+	if (memcmp(made, said->hash, CHECK_HASH) != 0 || !same_stream(c, line) ||
 	    !time_follows(at_us, json_string_value(json_object_get(line, "at"))))
 		return fail(c, CHECK_BAD, said->seq, "the event was changed");
 	return CHECK_GOOD;
@@ -182,7 +182,7 @@ event(struct check *c, json_t *line, struct said *said)
 static enum check_result
 line_event(struct check *c, json_t *line)
 {
-	int count = __builtin_popcountll((uint64_t) c->seq);
+	int count = nodes(c->seq);
 	struct said said;
 	enum check_result result = event(c, line, &said);
 
@@ -209,28 +209,29 @@ checkpoint(struct check *c, json_t *line, struct said *said)
 {
 	const char *at = json_string_value(json_object_get(line, "at"));
 	uint8_t signature[64], key[CHECK_HASH];
-	bool holds = c->key_count == 0;
+	bool holds = same_stream(c, line), known = c->key_count == 0;
+	json_int_t size, before;
 	char text[400];
 	EVP_PKEY *pkey;
 	EVP_MD_CTX *ctx;
 
-	if (!kind_is(line, "checkpoint") || json_object_size(line) != 9 ||
-	    !number(line, "size", &said->seq) || !number(line, "prev_size", &said->before) ||
-	    said->seq < 1 || !hex(line, "head_hash", said->prev, CHECK_HASH) || !at ||
-	    strlen(at) > 40 || !hex(line, "root", said->hash, CHECK_HASH) ||
-	    !hex(line, "signature", signature, 64) || !hex(line, "public_key", key, CHECK_HASH))
+	if (!kind_is(line, "checkpoint") || json_object_size(line) != 9 || !at || strlen(at) > 40 ||
+	    json_unpack(line, "{s:I, s:I}", "size", &size, "prev_size", &before) != 0 || size < 1 ||
+	    !hex(line, "head_hash", said->prev, CHECK_HASH) ||
+	    !hex(line, "root", said->hash, CHECK_HASH) || !hex(line, "signature", signature, 64) ||
+	    !hex(line, "public_key", key, CHECK_HASH))
 		return fail(c, CHECK_MALFORMED, 0, "a line of unknown kind, or with other fields");
-	if (!same_stream(c, line))
-		return fail(c, CHECK_BAD, said->seq, "the checkpoint is of another stream");
+	said->seq = size;
+	said->before = before;
 	snprintf(text, sizeof(text), "probectl.checkpoint.v1\n%s\n%lld\n%lld\n%s\n%.64s\n%.64s\n",
-	         c->stream, (long long) said->seq, (long long) said->before, at,
-	         json_string_value(json_object_get(line, "head_hash")),
+	         c->stream, size, before, at, json_string_value(json_object_get(line, "head_hash")),
 	         json_string_value(json_object_get(line, "root")));
 	for (int i = 0; i < c->key_count; i++)
-		holds |= memcmp(c->keys[i], key, CHECK_HASH) == 0;
+		known |= memcmp(c->keys[i], key, CHECK_HASH) == 0;
 	pkey = EVP_PKEY_new_raw_public_key_ex(NULL, "ED25519", NULL, key, CHECK_HASH);
 	ctx = EVP_MD_CTX_new();
-	holds = holds && EVP_DigestVerifyInit_ex(ctx, NULL, NULL, NULL, NULL, pkey, NULL) == 1 &&
+	holds = holds && known &&
+	        EVP_DigestVerifyInit_ex(ctx, NULL, NULL, NULL, NULL, pkey, NULL) == 1 &&
 	        EVP_DigestVerify(ctx, signature, 64, (uint8_t *) text, strlen(text)) == 1;
 	EVP_MD_CTX_free(ctx);
 	EVP_PKEY_free(pkey);
@@ -241,7 +242,7 @@ static enum check_result
 line_checkpoint(struct check *c, json_t *line)
 {
 	uint8_t root[CHECK_HASH];
-	int last = __builtin_popcountll((uint64_t) c->seq) - 1;
+	int last = nodes(c->seq) - 1;
 	struct said said;
 	enum check_result result = checkpoint(c, line, &said);
 	bool again = said.seq == c->seq && c->seq == c->signed_size; /* where an export was resumed */
@@ -276,11 +277,14 @@ enum check_result
 check_line(struct check *c, const char *line, size_t len)
 {
 	json_error_t e = {0};
-	json_t *json = json_loadb(line, len, JSON_REJECT_DUPLICATES, &e);
+	bool whole = len > 0 && line[len - 1] == '\n';
+	json_t *json = whole ? json_loadb(line, len - 1, JSON_REJECT_DUPLICATES, &e) : NULL;
 	enum check_result result;
 
-	if (++c->lines > CHECK_LINES_MAX || !json)
-		result = fail(c, CHECK_MALFORMED, 0, json ? "too many lines" : e.text);
+	if (++c->lines > CHECK_LINES_MAX || !whole)
+		result = fail(c, CHECK_MALFORMED, 0, "cut off, binary, over 16 MiB, or one line too many");
+	else if (!json)
+		result = fail(c, CHECK_MALFORMED, 0, e.text);
 	else if (kind_is(json, "start"))
 		result = line_start(c, json);
 	else if (c->lines == 1)

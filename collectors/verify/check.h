@@ -30,6 +30,7 @@ struct check
 };
 
 bool check_hex(const char *text, uint8_t *out, size_t bytes);
+/* With its line break: what lacks one was cut off. */
 enum check_result check_line(struct check *c, const char *line, size_t len);
 enum check_result check_end(struct check *c);
 enum check_result check_proof(struct check *c, const char *text, size_t len, bool inclusion);

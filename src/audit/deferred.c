@@ -25,7 +25,7 @@
 #include "utils/snapmgr.h"
 
 #define RING_ENTRIES 2048
-#define DRAIN_MAX	 256
+#define DRAIN_MAX    256
 
 typedef struct DeferredEntry
 {
@@ -44,7 +44,7 @@ typedef struct DeferredShmem
 {
 	LWLock *lock;
 	uint32 head, count; /* oldest entry, entries waiting */
-	uint64 lost;		/* since the last drain */
+	uint64 lost;        /* since the last drain */
 	DeferredEntry entries[RING_ENTRIES];
 } DeferredShmem;
 
@@ -174,13 +174,14 @@ deferred_write(const DeferredEntry *entries, int count)
 		for (int i = 0; i < count; i++)
 		{
 			PctlAuditEvent event = {.actor = entries[i].actor,
-									.action = entries[i].action,
-									.target = entries[i].target,
-									.outcome = entries[i].outcome,
-									.data = entries[i].data,
-									.at = entries[i].at};
+			                        .action = entries[i].action,
+			                        .target = entries[i].target,
+			                        .outcome = entries[i].outcome,
+			                        .data = entries[i].data,
+			                        .at = entries[i].at};
 
-			(void) pctl_audit_append(entries[0].has_tenant ? PCTL_AUDIT_TENANT : PCTL_AUDIT_PROVIDER, &event);
+			(void) pctl_audit_append(
+			    entries[0].has_tenant ? PCTL_AUDIT_TENANT : PCTL_AUDIT_PROVIDER, &event);
 		}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -189,7 +190,10 @@ deferred_write(const DeferredEntry *entries, int count)
 static void
 lost_write(uint64 lost)
 {
-	PctlAuditEvent event = {.actor = "system:keeper", .action = "audit.overflow", .target = "deferred", .outcome = "failed"};
+	PctlAuditEvent event = {.actor = "system:keeper",
+	                        .action = "audit.overflow",
+	                        .target = "deferred",
+	                        .outcome = "failed"};
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -203,7 +207,7 @@ static bool
 same_chain(const DeferredEntry *a, const DeferredEntry *b)
 {
 	return a->has_tenant == b->has_tenant &&
-		   (!a->has_tenant || memcmp(&a->tenant, &b->tenant, UUID_LEN) == 0);
+	       (!a->has_tenant || memcmp(&a->tenant, &b->tenant, UUID_LEN) == 0);
 }
 
 void
@@ -238,6 +242,6 @@ Datum
 pctl_audit_denied_sql(PG_FUNCTION_ARGS)
 {
 	pctl_audit_denied(text_to_cstring(PG_GETARG_TEXT_PP(0)), text_to_cstring(PG_GETARG_TEXT_PP(1)),
-					  text_to_cstring(PG_GETARG_TEXT_PP(2)), text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	                  text_to_cstring(PG_GETARG_TEXT_PP(2)), text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	PG_RETURN_VOID();
 }

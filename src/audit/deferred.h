@@ -14,7 +14,8 @@
 void pctl_deferred_init(void);
 
 /* For the bound tenant's chain, or the provider's when none is bound. Never raises. */
-void pctl_audit_denied(const char *action, const char *target, const char *outcome, const char *data);
+void pctl_audit_denied(const char *action, const char *target, const char *outcome,
+                       const char *data);
 
 /* Writes what waits for this database; from a worker, outside any transaction. */
 void pctl_deferred_drain(void);

@@ -125,8 +125,7 @@ subtree(const MerkleTree *tree, uint64 first, uint64 last, MerkleNode *out)
 		if (last < tree->pruned.size)
 		{
 			/* A perfect subtree that is the first of the tail, or nothing that is still known. */
-			if (last - first != UINT64CONST(1) << pg_leftmost_one_pos64(f.size) ||
-				f.count == 0)
+			if (last - first != UINT64CONST(1) << pg_leftmost_one_pos64(f.size) || f.count == 0)
 				return false;
 			*out = f.nodes[0];
 			return true;

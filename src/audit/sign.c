@@ -54,7 +54,8 @@ pctl_sign_with(PG_FUNCTION_ARGS)
 
 	if (VARSIZE(seed) - VARHDRSZ != PCTL_ED25519_LEN)
 		elog(ERROR, "a signing seed has the wrong length");
-	pctl_ed25519_sign((uint8 *) VARDATA(seed), VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data), signature);
+	pctl_ed25519_sign((uint8 *) VARDATA(seed), VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data),
+	                  signature);
 	explicit_bzero(VARDATA(seed), PCTL_ED25519_LEN);
 	PG_RETURN_BYTEA_P(bytes_of(signature, sizeof(signature)));
 }
@@ -70,7 +71,7 @@ pctl_signature_verify(PG_FUNCTION_ARGS)
 	bytea *signature = PG_GETARG_BYTEA_PP(2);
 
 	PG_RETURN_BOOL(VARSIZE_ANY_EXHDR(public) == PCTL_ED25519_LEN &&
-				   VARSIZE_ANY_EXHDR(signature) == PCTL_ED25519_SIGNATURE &&
-				   pctl_ed25519_verify((uint8 *) VARDATA_ANY(public), VARDATA_ANY(data),
-									   VARSIZE_ANY_EXHDR(data), (uint8 *) VARDATA_ANY(signature)));
+	               VARSIZE_ANY_EXHDR(signature) == PCTL_ED25519_SIGNATURE &&
+	               pctl_ed25519_verify((uint8 *) VARDATA_ANY(public), VARDATA_ANY(data),
+	                                   VARSIZE_ANY_EXHDR(data), (uint8 *) VARDATA_ANY(signature)));
 }

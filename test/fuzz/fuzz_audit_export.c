@@ -215,7 +215,7 @@ run(const char *text, size_t len, bool must_pass)
 	for (const char *next;
 	     result == CHECK_GOOD && (next = memchr(line, '\n', (size_t) (end - line)));
 	     line = next + 1)
-		result = check_line(&c, line, (size_t) (next - line));
+		result = check_line(&c, line, (size_t) (next - line) + 1);
 	if (result == CHECK_GOOD)
 		result = check_end(&c);
 	MUST(result == CHECK_GOOD || (*c.why && !must_pass));

@@ -592,6 +592,29 @@ def test_writers_with_savepoints_leave_one_chain(stack):
     assert bound(stack, tenant, "SELECT ok, events FROM probectl.audit_verify()") == [(True, start + len(kept))]
 
 
+def test_appending_and_changing_the_tenant_do_not_deadlock(stack):
+    """Both take the tenant's row first, then its chain."""
+    tenant, errors = make_tenant(stack, "locked"), []
+
+    def work(statement):
+        try:
+            for _ in range(40):
+                bound(stack, tenant, statement)
+        except psycopg2.Error as error:
+            errors.append(error)
+
+    append_one = "SELECT probectl_internal.audit_append('a', 'b', 'ok', '{}')"
+    workers = [threading.Thread(target=work, args=(sql,)) for sql in
+               [append_one, "WITH t AS MATERIALIZED (SELECT FROM probectl.tenant WHERE tenant_id = '%s' FOR UPDATE) %s FROM (SELECT count(*) FROM t) x"
+                % (tenant, append_one)] * 3]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not errors, errors
+    assert bound(stack, tenant, "SELECT ok FROM probectl.audit_verify()") == [(True,)]
+
+
 def test_five_thousand_appends_in_one_transaction_stay_linear(stack):
     tenant = make_tenant(stack, "many")
 
