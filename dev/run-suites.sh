@@ -23,6 +23,8 @@ readonly LOGS=build/test-logs
 readonly PYTHON=/usr/bin/python3 # Debian's: the modules of dev/packages/test belong to it
 readonly FUZZ_SECONDS=${FUZZ_SECONDS:-5}
 readonly PART_SECONDS=${PART_SECONDS:-900}
+readonly HOSTILE_STATEMENTS=${HOSTILE_STATEMENTS:-100000}
+readonly HOSTILE_SEED=${HOSTILE_SEED:-20261}
 WORK=
 server_state=none
 total_passed=0
@@ -321,10 +323,21 @@ suite_tenancy()
 		part gate "$name" prove "regress_probectl_gate_${name//[^a-z0-9_]/_}" "pgtap/$name.sql"
 	done
 	part check catalog-rules catalog_rules
+	part gate hostile-statements tenancy_program hostile --statements "$HOSTILE_STATEMENTS" --seed "$HOSTILE_SEED"
+	part gate mutants tenancy_program mutants
 	for file in test/tenancy/test_*.py; do
 		part pytest-gate "$(basename "$file" .py)" run_pytest "$file"
 	done
 	part pytest-gate processes run_pytest -m tenancy test/system
+}
+
+# A program of test/tenancy, which has a server of its own and prints TAP. Its counts end up in the log.
+tenancy_program()
+{
+	local program=$1
+	shift
+	timeout "$PART_SECONDS" env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE PYTHONDONTWRITEBYTECODE=1 \
+		"$PYTHON" -P "test/tenancy/$program.py" "$@"
 }
 
 catalog_rules()

@@ -14,7 +14,7 @@ import time
 import probes
 import rig
 
-GUARD, CONTEXT, CREDENTIAL, OPERATOR, PERMISSION = ("src/tenant/guard.c", "src/tenant/context.c", "src/identity/credential.c", "src/provider/operator.c", "src/identity/permission.c")
+GUARD, CONTEXT, CREDENTIAL, SESSION, OPERATOR = ("src/tenant/guard.c", "src/tenant/context.c", "src/identity/credential.c", "src/identity/session.c", "src/provider/operator.c")
 HEADER = r'''
 #include "postgres.h"
 #include "utils/guc.h"
@@ -31,11 +31,13 @@ pctl_mutant(void)
 static inline void
 pctl_mutant_plan(int n, const char **sql, const char *old, const char *new)
 {
+	static bool applied = false; /* a session has one mutant */
 	const char *at = strstr(*sql, old);
 	char *changed;
 
-	if (!MUT(n))
+	if (!MUT(n) || applied)
 		return;
+	applied = true;
 	if (at == NULL)
 		elog(ERROR, "mutant %d: not in the plan: %s", n, old);
 	changed = MemoryContextAlloc(TopMemoryContext, strlen(*sql) + strlen(new) + 1);
@@ -75,7 +77,17 @@ PATCHES = [
     (CREDENTIAL, "a revoked certificate enters", "\tif (!live)", "\tif (!MUT && !live)"),
     (CREDENTIAL, "an agent of a suspended tenant enters", "\tif (!active)", "\tif (!MUT && !active)"),
     (CREDENTIAL, "a deleted tenant is entered", '"deleted") == 0)', '"deleted") == 0 && !MUT)'),
-    (CREDENTIAL, "no project is looked at", "\tif (read_session(&who, credential.kind, &used))", "\tif (read_session(&who, credential.kind, &used) && !MUT)"),
+    (CREDENTIAL, "no project is looked at", "\t\tif (session.has_projects)\n", "\t\tif (session.has_projects && !MUT)\n"),
+    (CREDENTIAL, "a guessed token enters", "if (!pctl_session_find(&credential.tenant, credential.hash, now, &session) ||", "if ((!pctl_session_find(&credential.tenant, credential.hash, now, &session) && !MUT) ||"),
+    (SESSION, "a revoked token enters", '!column_is_null(s, "revoked_at") ||', '(!MUT && !column_is_null(s, "revoked_at")) ||'),
+    (SESSION, "an expired token enters", 'DatumGetTimestampTz(column_of(s, "expires_at", &null)) <= now)', 'DatumGetTimestampTz(column_of(s, "expires_at", &null)) <= (MUT ? 0 : now))'),
+    (SESSION, "an idle session enters", "\tif (!token &&", "\tif (!MUT && !token &&"),
+    (SESSION, "a suspended tenant's token enters", 'if (!row_is_active("tenant", "tenant_pkey", tenant, NULL, NULL))', 'if (!MUT && !row_is_active("tenant", "tenant_pkey", tenant, NULL, NULL))'),
+    (SESSION, "a suspended user's token enters", "if (service ? !row_is_active", "if (MUT ? false : service ? !row_is_active"),
+    (SESSION, "scopes narrow no token", "session->who.permissions &= scopes;", "session->who.permissions &= MUT ? PG_UINT64_MAX : scopes;"),
+    (SESSION, "a project's person writes in another project and the tenant", '\t\tif (!column_is_null(&s, "organization_id") ||', '\t\tif (MUT)\n\t\t\tsession->who.permissions |= role_bits(&session->who.tenant, DatumGetUUIDP(column_of(&s, "role_id", &null)));\n\t\telse if (!column_is_null(&s, "organization_id") ||'),
+    (SESSION, "a policy denies nothing", "session->who.has_policies = policies_exist(tenant);", "session->who.has_policies = !MUT && policies_exist(tenant);"),
+    (SESSION, "a token of no hash enters: any token is every token", "column != NULL ? 2 : 1, keys);", 'column != NULL && !(MUT && strcmp(column, "hash") == 0) ? 2 : 1, keys);'),
     (CREDENTIAL, "a tenant's budget of queries is not asked", "pctl_fairness_query(&credential.tenant);", "if (!MUT) pctl_fairness_query(&credential.tenant);"),
     (OPERATOR, "anybody is an operator", "\tif (who == NULL)\n\t\tereport", "\tstatic OperatorContext anybody;\n\tif (MUT) who = &anybody;\n\tif (who == NULL)\n\t\tereport"),
     (OPERATOR, "any operator is an admin", "if (PG_GETARG_BOOL(0) && !who->admin)", "if (!MUT && PG_GETARG_BOOL(0) && !who->admin)"),
@@ -85,40 +97,35 @@ PATCHES = [
     (OPERATOR, "a transaction is two people's", "if (pctl_context_bound() || operator_current() != NULL)", "if (!MUT && (pctl_context_bound() || operator_current() != NULL))"),
 ]
 # Conditions of the two questions that let somebody in: each is left out in turn.
-PLANS = [("session_find", "args[0] = UUIDPGetDatum(&credential.tenant);", [
-            (" AND c.revoked_at IS NULL", "a revoked token enters"), (" AND c.expires_at > $3", "an expired token enters"), (" AND t.status = 'active'", "a suspended tenant's token enters"),
-            (" AND coalesce(u.status, a.status) = 'active'", "a suspended user's token enters"), ("   AND (c.kind = 'token' OR coalesce(c.used_at, c.created_at) > $4)", "an idle session enters"),
-            (" AND c.hash = $2", "any token is every token"), ("  AND (c.scopes IS NULL OR p.permission = ANY (c.scopes))", "a token's scopes are not looked at"),
-            ("           AND num_nonnulls(b.organization_id, b.team_id, b.project_id) = 0)", "a binding of a project holds everywhere", ")"),
-            ("EXISTS (SELECT FROM probectl.access_policy y WHERE y.tenant_id = c.tenant_id AND y.enabled)", "attribute policies are not asked", "false")]),
+PLANS = [
          ("plan", "args[0] = PG_GETARG_DATUM(0);\n\targs[1] = PG_GETARG_DATUM(1);", [
             ("a.revoked_at IS NULL AND ", "a revoked agent's certificate enters"), (" AND c.revoked_at IS NULL", "a revoked certificate is asked for no more"),
             (" AND c.not_after > $4", "an expired certificate enters"), (" AND c.agent_id = $2", "any certificate is every agent's")])]
 # Functions in SQL: (function, name, old, new).
 FUNCTIONS = [
     ("probectl_internal.break_glass_move(uuid,text,text)", "any move of a grant is legal", "IF (g.state, new_state) NOT IN", "IF false AND (g.state, new_state) NOT IN"),
-    ("probectl_internal.break_glass_use(uuid,uuid,text)", "a grant works before consent", "AND x.state = 'active'", ""),
-    ("probectl_internal.break_glass_use(uuid,uuid,text)", "a grant does not end", "AND x.expires_at > probectl.clock_now()", ""),
-    ("probectl_internal.break_glass_use(uuid,uuid,text)", "a grant is every operator's", "AND x.operator_id = operator", ""),
+    ("probectl_internal.break_glass_use(uuid,uuid,text)", "a grant works when it was taken back", "AND x.state = 'active'", ""),
+    ("probectl_internal.break_glass_use(uuid,uuid,text)", "a grant works after its end", "AND x.expires_at > probectl.clock_now()", ""),
+    ("probectl_internal.break_glass_use(uuid,uuid,text)", "another's grant works", "AND x.operator_id = operator", ""),
     ("probectl_internal.break_glass_use(uuid,uuid,text)", "a look inside is not in the tenant's chain", "PERFORM probectl_internal.audit_append(", "PERFORM coalesce("),
     ("probectl_internal.break_glass_use(uuid,uuid,text)", "a look inside is not in the provider's chain", "PERFORM probectl_internal.provider_audit_append(", "PERFORM coalesce("),
-    ("probectl.break_glass_decide(uuid,boolean)", "anybody consents", "PERFORM probectl_internal.require('breakglass.decide');", ""),
-    ("probectl.break_glass_decide(uuid,boolean)", "programs consent", "IF probectl.current_principal() !~", "IF false AND probectl.current_principal() !~"),
-    ("probectl.signin_redeem(text,text)", "a link works twice", "AND c.used_at IS NULL", ""),
-    ("probectl.signin_redeem(text,text)", "a link does not end", "AND c.expires_at > probectl.clock_now()", ""),
-    ("probectl.signin_redeem(text,text)", "a suspended tenant's people sign in", "AND t.status = 'active'", ""),
-    ("probectl.signin_redeem(text,text)", "a suspended user signs in", "AND u.status = CASE WHEN c.kind = 'invite' THEN 'invited' ELSE 'active' END", ""),
+    ("probectl.break_glass_decide(uuid,boolean)", "a viewer does consent", "PERFORM probectl_internal.require('breakglass.decide');", ""),
+    ("probectl.break_glass_decide(uuid,boolean)", "a program does consent", "IF probectl.current_principal() !~", "IF false AND probectl.current_principal() !~"),
+    ("probectl.signin_redeem(text,text)", "a used link works", "AND c.used_at IS NULL", ""),
+    ("probectl.signin_redeem(text,text)", "an expired link works", "AND c.expires_at > probectl.clock_now()", ""),
+    ("probectl.signin_redeem(text,text)", "a suspended tenant's link works", "AND t.status = 'active'", ""),
+    ("probectl.signin_redeem(text,text)", "a suspended user's link works", "AND u.status = CASE WHEN c.kind = 'invite' THEN 'invited' ELSE 'active' END", ""),
     ("probectl.agent_enroll(text,text,text,text)", "a suspended tenant enrols", "AND t.status = 'active'", ""),
-    ("probectl_internal.quota_count()", "limits are not looked at", "AND (q.limit_value IS NULL OR q.used < q.limit_value)", ""),
-    ("probectl_internal.require(text)", "nothing is required", "IF NOT coalesce(", "IF false AND NOT coalesce("),
+    ("probectl_internal.quota_count()", "no limit holds", "AND (q.limit_value IS NULL OR q.used < q.limit_value)", ""),
+    ("probectl_internal.require(text)", "a viewer makes users", "IF NOT coalesce(", "IF false AND NOT coalesce("),
     ("probectl_internal.require_all(text[])", "one gives what he does not hold", "IF missing IS NOT NULL", "IF false"),
-    ("probectl_internal.policy_denies(text,jsonb)", "an error in a policy allows", "RETURN true;", "RETURN false;"),
-    ("probectl_internal.policy_winner(text,jsonb,jsonb)", "allow wins", "y.effect = 'deny' DESC", "y.effect = 'allow' DESC"),
-    ("probectl.operator_signin(text,text,text)", "nobody is locked out", "IF candidate.locked_until > now THEN", "IF false THEN"),
-    ("probectl_internal.operator_session(text)", "an operator's session does not end", "AND s.expires_at > probectl.clock_now()", ""),
-    ("probectl_internal.operator_session(text)", "a signed-out operator comes back", "AND s.revoked_at IS NULL", ""),
-    ("probectl_internal.operator_session(text)", "a disabled operator comes back", "AND o.status = 'active'", ""),
-    ("probectl_internal.audit_fixed()", "records can be changed", "BEGIN", "BEGIN RETURN coalesce(NEW, OLD);"),
+    ("probectl_internal.policy_denies(text,jsonb)", "an error in a policy does not deny", "RETURN true;", "RETURN false;"),
+    ("probectl_internal.policy_winner(text,jsonb,jsonb)", "allow wins at one priority", "y.effect = 'deny' DESC", "y.effect = 'allow' DESC"),
+    ("probectl.operator_signin(text,text,text)", "a locked operator signs in", "IF candidate.locked_until > now THEN", "IF false THEN"),
+    ("probectl_internal.operator_session(text)", "an expired operator's session enters", "AND s.expires_at > probectl.clock_now()", ""),
+    ("probectl_internal.operator_session(text)", "a signed-out operator's session enters", "AND s.revoked_at IS NULL", ""),
+    ("probectl_internal.operator_session(text)", "a disabled operator's session enters", "AND o.status = 'active'", ""),
+    ("probectl_internal.audit_fixed()", "records can be changed and deleted", "BEGIN", "BEGIN RETURN coalesce(NEW, OLD);"),
 ]
 
 
@@ -195,7 +202,7 @@ def run(server, tap, database, only):
         if only and only not in name:
             continue
         tried += 1
-        found = world.failures("-c mutant.n=%d" % number, first=True)
+        found = world.failures("-c mutant.n=%d" % number, name)
         found = [f for f in found if f not in base]
         print("# killed   %s: by %s" % (name, found[0][:110]) if found else "# SURVIVED %s" % name)
         if not found:
@@ -209,7 +216,7 @@ def run(server, tap, database, only):
         body = server.sql("SELECT pg_get_functiondef(%s::regprocedure)", database, (function,))[0][0]
         assert body.count(old) >= 1, "%s has no %r any more" % (function, old)
         server.sql(body.replace(old, new, 1) if "BEGIN RETURN" in new else body.replace(old, new), database)
-        found = [f for f in world.failures("", first=True) if f not in base]
+        found = [f for f in world.failures("", name) if f not in base]
         server.sql(body, database)
         print("# killed   %s: by %s" % (name, found[0][:110]) if found else "# SURVIVED %s" % name)
         if not found:

@@ -94,7 +94,7 @@ class Grammar:
 
     def table(self):
         x = self.r.random()
-        return self.pick(self.c.read) if x < 0.6 else self.pick(self.c.roots) if x < 0.8 else self.pick(self.c.tables) if x < 0.95 else self.pick(CATALOGS)
+        return self.pick(self.c.read) if x < 0.8 else self.pick(self.c.roots) if x < 0.88 else self.pick(self.c.tables) if x < 0.96 else self.pick(CATALOGS)
 
     def columns(self, table):
         return self.c.columns.get(table) or [("oid", "oid"), ("ctid", "tid"), ("tableoid", "oid")]
@@ -246,7 +246,7 @@ class Grammar:
         table = self.table()
         column = self.column(table, "x")
         return "SELECT %s::text FROM %s x %s SELECT %s FROM %s y LIMIT 40" % (column, table, self.pick(["UNION", "UNION ALL", "EXCEPT", "INTERSECT", "EXCEPT ALL"]),
-                                                                             self.text(self.table(), "y").replace("y.", "y.") if False else "y::text", self.table())
+                                                                             "y::text", self.table())
 
     def cte(self):
         table = self.table()
@@ -261,7 +261,7 @@ class Grammar:
         return self.pick(self.c.tenant) if self.chance(0.8) else self.pick(self.c.tables)
 
     def target(self):
-        return "probectl.test" if self.chance(0.35) else self.writable()
+        return "probectl.test" if self.chance(0.55) else self.writable()
 
     def dml(self, returning=None):
         table = self.target()
@@ -341,7 +341,7 @@ class Grammar:
                           "SELECT * INTO TEMP ti FROM %s" % table, "CREATE TABLE tc (LIKE %s INCLUDING ALL)" % table, "CREATE TABLE ti () INHERITS (%s)" % table, "IMPORT FOREIGN SCHEMA x FROM SERVER y INTO z", "ALTER ROLE probectl_app BYPASSRLS"])
 
     def setting(self):
-        return self.pick(SETTINGS) % {"other": self.known()} if True else ""
+        return self.pick(SETTINGS) % {"other": self.known()}
 
     def catalog(self):
         table = self.pick(CATALOGS)
