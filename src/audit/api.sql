@@ -250,6 +250,16 @@ END
 $$;
 COMMENT ON FUNCTION probectl.audit_prune(interval) IS 'deletes events of the bound tenant below the newest checkpoint older than the interval: how many; the chain still verifies';
 
+CREATE OR REPLACE FUNCTION probectl_internal.audit_retain() RETURNS bigint
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  days integer := current_setting('probectl.audit_retention')::integer;
+BEGIN
+  RETURN CASE WHEN days > 0 THEN probectl.audit_prune(make_interval(days => days)) ELSE 0 END;
+END
+$$;
+COMMENT ON FUNCTION probectl_internal.audit_retain() IS 'prunes the bound tenant''s chain when probectl.audit_retention says so: how many events';
+
 CREATE OR REPLACE FUNCTION probectl.audit_export(after bigint DEFAULT 0, page integer DEFAULT 1000) RETURNS SETOF text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WITH cut AS MATERIALIZED (

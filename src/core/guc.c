@@ -12,10 +12,15 @@
 #include "utils/guc.h"
 
 int pctl_agent_certificate_hours = PCTL_CERTIFICATE_HOURS_DEFAULT;
+int pctl_audit_retention = PCTL_AUDIT_DAYS_DEFAULT;
 char *pctl_clock = NULL;
 int pctl_derive_interval = PCTL_DERIVE_INTERVAL_DEFAULT;
 int pctl_keeper_interval = PCTL_KEEPER_INTERVAL_DEFAULT;
 char *pctl_key_file = NULL;
+int pctl_metric_agent_series = PCTL_METRIC_SERIES_DEFAULT;
+int pctl_metric_hour_retention = PCTL_METRIC_HOUR_DEFAULT;
+int pctl_metric_minute_retention = PCTL_METRIC_MINUTE_DEFAULT;
+int pctl_metric_raw_retention = PCTL_METRIC_RAW_DEFAULT;
 int pctl_partitions_ahead = PCTL_PARTITIONS_AHEAD_DEFAULT;
 int pctl_result_retention = PCTL_RETENTION_DAYS_DEFAULT;
 int pctl_session_idle = PCTL_SESSION_IDLE_DEFAULT;
@@ -30,6 +35,10 @@ pctl_guc_init(void)
 	    "probectl.agent_certificate_lifetime", "Lifetime of an agent's certificate.", NULL,
 	    &pctl_agent_certificate_hours, PCTL_CERTIFICATE_HOURS_DEFAULT, PCTL_CERTIFICATE_HOURS_MIN,
 	    PCTL_CERTIFICATE_HOURS_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("probectl.audit_retention",
+							"Number of days that audit events are kept; 0 keeps them for ever.", NULL,
+							&pctl_audit_retention, PCTL_AUDIT_DAYS_DEFAULT, PCTL_AUDIT_DAYS_MIN,
+							PCTL_AUDIT_DAYS_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("probectl.clock", "Fixed time that replaces the clock, for tests.",
 	                           "Empty means the real clock.", &pctl_clock, "", PGC_SUSET,
 	                           GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, pctl_clock_check,
@@ -47,6 +56,25 @@ pctl_guc_init(void)
 	    "probectl.key_file", "File with the 32-byte envelope key, relative to the data directory.",
 	    "Created with a random key when absent.", &pctl_key_file, "probectl.key", PGC_POSTMASTER,
 	    GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("probectl.metric_agent_series",
+	                        "Number of series of one agent that may have samples of the last day.",
+	                        NULL, &pctl_metric_agent_series, PCTL_METRIC_SERIES_DEFAULT,
+	                        PCTL_METRIC_SERIES_MIN, PCTL_METRIC_SERIES_MAX, PGC_SIGHUP, 0, NULL,
+	                        NULL, NULL);
+	DefineCustomIntVariable("probectl.metric_hour_retention",
+	                        "Number of days that metrics are kept as one row an hour.", NULL,
+	                        &pctl_metric_hour_retention, PCTL_METRIC_HOUR_DEFAULT,
+	                        PCTL_RETENTION_DAYS_MIN, PCTL_RETENTION_DAYS_MAX, PGC_SIGHUP, 0, NULL,
+	                        NULL, NULL);
+	DefineCustomIntVariable("probectl.metric_minute_retention",
+	                        "Number of days that metrics are kept as one row a minute.", NULL,
+	                        &pctl_metric_minute_retention, PCTL_METRIC_MINUTE_DEFAULT,
+	                        PCTL_RETENTION_DAYS_MIN, PCTL_RETENTION_DAYS_MAX, PGC_SIGHUP, 0, NULL,
+	                        NULL, NULL);
+	DefineCustomIntVariable(
+	    "probectl.metric_raw_retention", "Number of days that samples of metrics are kept.", NULL,
+	    &pctl_metric_raw_retention, PCTL_METRIC_RAW_DEFAULT, PCTL_RETENTION_DAYS_MIN,
+	    PCTL_RETENTION_DAYS_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable(
 	    "probectl.partitions_ahead", "Number of day partitions made ahead of today.", NULL,
 	    &pctl_partitions_ahead, PCTL_PARTITIONS_AHEAD_DEFAULT, PCTL_PARTITIONS_AHEAD_MIN,

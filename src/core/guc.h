@@ -7,6 +7,9 @@
 
 #include "postgres.h"
 
+#define PCTL_AUDIT_DAYS_MIN			   0
+#define PCTL_AUDIT_DAYS_DEFAULT		   0
+#define PCTL_AUDIT_DAYS_MAX			   36500
 #define PCTL_CERTIFICATE_HOURS_MIN     1
 #define PCTL_CERTIFICATE_HOURS_DEFAULT 24
 #define PCTL_CERTIFICATE_HOURS_MAX     8760
@@ -16,6 +19,12 @@
 #define PCTL_KEEPER_INTERVAL_MIN       1
 #define PCTL_KEEPER_INTERVAL_DEFAULT   60
 #define PCTL_KEEPER_INTERVAL_MAX       3600
+#define PCTL_METRIC_SERIES_MIN         1
+#define PCTL_METRIC_SERIES_DEFAULT     1000
+#define PCTL_METRIC_SERIES_MAX         1000000
+#define PCTL_METRIC_RAW_DEFAULT        15
+#define PCTL_METRIC_MINUTE_DEFAULT     90
+#define PCTL_METRIC_HOUR_DEFAULT       730
 #define PCTL_PARTITIONS_AHEAD_MIN      1
 #define PCTL_PARTITIONS_AHEAD_DEFAULT  7
 #define PCTL_PARTITIONS_AHEAD_MAX      60
@@ -30,10 +39,15 @@
 #define PCTL_SESSION_MINUTES_MAX       43200
 
 extern int pctl_agent_certificate_hours;
+extern int pctl_audit_retention;
 extern char *pctl_clock;
 extern int pctl_derive_interval;
 extern int pctl_keeper_interval;
 extern char *pctl_key_file;
+extern int pctl_metric_agent_series;
+extern int pctl_metric_hour_retention;
+extern int pctl_metric_minute_retention;
+extern int pctl_metric_raw_retention;
 extern int pctl_partitions_ahead;
 extern int pctl_result_retention;
 extern int pctl_session_idle;

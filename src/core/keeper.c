@@ -8,8 +8,10 @@
 #include "access/xact.h"
 #include "audit/deferred.h"
 #include "core/guc.h"
+#include "core/spi.h"
 #include "core/worker.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -29,7 +31,11 @@ static const char *const tenant_jobs[] = {
     "SELECT probectl_internal.break_glass_expire()",
     "SELECT probectl_internal.fleet_count()",
     "SELECT probectl.audit_checkpoint()",
+    "SELECT probectl_internal.metric_retain()",
 };
+
+/* Series that one transaction compacts: a long one would hold back every reader of the ledger. */
+#define COMPACT_SERIES 1000
 
 static void
 job_run(const char *sql)
@@ -76,6 +82,32 @@ tenants_read(MemoryContext context, uint64 *count)
 }
 
 static void
+tenant_begin(const char *tenant)
+{
+	job_begin();
+	job_run(psprintf("SELECT probectl_internal.tenant_bind('%s')", tenant));
+}
+
+static void
+tenant_keep(const char *tenant)
+{
+	int32 compacted;
+
+	tenant_begin(tenant);
+	for (size_t job = 0; job < lengthof(tenant_jobs); job++)
+		job_run(tenant_jobs[job]);
+	job_end();
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		tenant_begin(tenant);
+		job_run(psprintf("SELECT probectl_internal.metric_compact(%d)", COMPACT_SERIES));
+		compacted = DatumGetInt32(pctl_spi_value(0, 1, NULL));
+		job_end();
+	} while (compacted == COMPACT_SERIES);
+}
+
+static void
 upkeep(void)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "probectl keeper pass",
@@ -92,11 +124,7 @@ upkeep(void)
 	tenants = tenants_read(context, &count);
 	for (uint64 i = 0; i < count; i++)
 	{
-		job_begin();
-		job_run(psprintf("SELECT probectl_internal.tenant_bind('%s')", tenants[i]));
-		for (size_t job = 0; job < lengthof(tenant_jobs); job++)
-			job_run(tenant_jobs[job]);
-		job_end();
+		tenant_keep(tenants[i]);
 		CHECK_FOR_INTERRUPTS();
 	}
 	MemoryContextDelete(context);

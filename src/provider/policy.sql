@@ -15,7 +15,7 @@ GRANT EXECUTE ON FUNCTION probectl.break_glass_decide(uuid, boolean), probectl.b
 GRANT EXECUTE ON FUNCTION probectl_internal.tenants_to_keep(), probectl_internal.fleet_count(), probectl_internal.usage_meter(),
   probectl_internal.usage_add(uuid, timestamptz, bigint, bigint, bigint, bigint), probectl_internal.ca_watch(),
   probectl_internal.provider_audit_checkpoint_make(), probectl_internal.break_glass_expire(), probectl_internal.tenant_bind(uuid),
-  probectl.audit_checkpoint(), probectl.current_tenant() TO probectl_worker;
+  probectl.audit_checkpoint(), probectl_internal.audit_retain(), probectl.current_tenant() TO probectl_worker;
 
 CREATE TRIGGER registered AFTER INSERT OR UPDATE OR DELETE ON probectl.tenant FOR EACH ROW EXECUTE FUNCTION probectl_internal.tenant_registered();
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON probectl.break_glass_grant FOR EACH ROW EXECUTE FUNCTION probectl_internal.audit_row('breakglass', 'grant_id');
