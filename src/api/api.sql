@@ -440,12 +440,15 @@ DECLARE
   my_id uuid := probectl_internal.principal_id();
   t record;
   u record;
+  b record;
 BEGIN
   PERFORM probectl_internal.input_known(query, '{}');
   SELECT x.tenant_id, x.slug, x.name INTO t FROM probectl.tenant x WHERE x.tenant_id = probectl.current_tenant();
+  SELECT x.product_name, x.accent, x.logo_svg, x.support_url INTO b FROM probectl.tenant_branding x WHERE x.tenant_id = probectl.current_tenant();
   SELECT x.display_name, x.email INTO u FROM probectl.tenant_user x WHERE x.tenant_id = probectl.current_tenant() AND x.user_id = my_id;
   RETURN json_build_object('tenant', json_build_object('tenant_id', t.tenant_id, 'slug', t.slug, 'name', t.name),
                            'principal', json_build_object('kind', split_part(who, ':', 1), 'id', my_id, 'name', u.display_name, 'email', u.email),
+                           'branding', json_build_object('product_name', coalesce(b.product_name, 'probectl'), 'accent', b.accent, 'logo_svg', b.logo_svg, 'support_url', b.support_url),
                            'permissions', probectl_internal.permissions_held());
 END
 $$;

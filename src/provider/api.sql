@@ -310,10 +310,14 @@ $$;
 COMMENT ON FUNCTION probectl_internal.tenant_registered() IS 'trigger: keeps the registry of tenants';
 
 -- Keeper's jobs.
+-- A pass visits 500 tenants, the longest unvisited first: its cost is bounded however many there are.
 CREATE OR REPLACE FUNCTION probectl_internal.tenants_to_keep() RETURNS SETOF uuid
-  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-  AS $$ SELECT r.tenant_id FROM probectl_internal.tenant_registry r WHERE r.status <> 'deleted' $$;
-COMMENT ON FUNCTION probectl_internal.tenants_to_keep() IS 'tenants the keeper visits';
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE probectl_internal.tenant_registry r SET kept_at = probectl.clock_now()
+   WHERE r.tenant_id IN (SELECT x.tenant_id FROM probectl_internal.tenant_registry x WHERE x.status <> 'deleted' ORDER BY x.kept_at LIMIT 500)
+  RETURNING r.tenant_id
+$$;
+COMMENT ON FUNCTION probectl_internal.tenants_to_keep() IS 'tenants the keeper visits in this pass';
 
 CREATE OR REPLACE FUNCTION probectl_internal.fleet_count() RETURNS void
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

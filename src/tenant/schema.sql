@@ -35,9 +35,11 @@ CREATE TABLE probectl_internal.tenant_registry (
   slug text NOT NULL,
   name text NOT NULL,
   status text NOT NULL,
-  created_at timestamptz NOT NULL
+  created_at timestamptz NOT NULL,
+  kept_at timestamptz NOT NULL DEFAULT '-infinity'
 );
-COMMENT ON TABLE probectl_internal.tenant_registry IS 'every tenant there is or was';
+CREATE INDEX tenant_registry_kept ON probectl_internal.tenant_registry (kept_at) WHERE status <> 'deleted';
+COMMENT ON TABLE probectl_internal.tenant_registry IS 'every tenant there is or was, and when the keeper last visited it';
 
 -- Counts changes of what agents are given; one row a tenant, so concurrent changes queue here.
 CREATE TABLE probectl.tenant_revision (
@@ -107,7 +109,7 @@ COMMENT ON TABLE probectl.tenant_budget IS 'what a tenant may use a second, time
 CREATE TABLE probectl.tenant_branding (
   tenant_id uuid PRIMARY KEY DEFAULT probectl.current_tenant() REFERENCES probectl.tenant ON DELETE CASCADE,
   product_name text NOT NULL DEFAULT 'probectl' CHECK (length(product_name) BETWEEN 1 AND 60),
-  accent text NOT NULL DEFAULT '#2f6feb' CHECK (accent ~ '^#[0-9a-f]{6}$'),
+  accent text CHECK (accent ~ '^#[0-9a-f]{6}$'),
   logo_svg text CHECK (octet_length(logo_svg) <= 32768),
   support_url text CHECK (support_url ~ '^https://' AND length(support_url) <= 500)
 );

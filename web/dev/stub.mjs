@@ -14,7 +14,7 @@ const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; ch
 const HISTORY_MS = 70 * 60e3;
 const TICK_MS = 200;
 const STALE_INTERVALS = 3;
-const PERMISSIONS = ['test.read', 'test.write', 'agent.read', 'agent.write', 'audit.read'];
+const PERMISSIONS = ['test.read', 'test.write', 'test.allow_private', 'agent.read', 'agent.write', 'audit.read'];
 
 class Refusal extends Error {
   constructor(status, code, message, field) {
@@ -210,6 +210,7 @@ export class Stub {
           {
             tenant: { tenant_id: '0197a000-0000-7000-8000-000000000001', slug: 'default', name: 'Example Net' },
             principal: { kind: 'user', id: '0197a000-0000-7000-8000-000000000002', name: 'Admin', email: 'admin@example.net' },
+            branding: { product_name: 'probectl', accent: null, logo_svg: null, support_url: null },
             permissions: this.permissions,
           },
         ];

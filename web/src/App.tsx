@@ -9,7 +9,7 @@ import { can, keys, signOut, useMe } from './api/queries';
 import type { Me } from './api/types';
 import { Icon } from './components/Icon';
 import { LiveBadge, LiveNotice } from './components/LiveBadge';
-import { Menu } from './components/Menu';
+import { Menu, type MenuItem } from './components/Menu';
 import { Boundary, EmptyState, LoadError, Loading, Toasts } from './components/Parts';
 import { Link, matchPath, usePath } from './lib/router';
 import { AgentsPage } from './pages/agents/AgentsPage';
@@ -74,14 +74,16 @@ function Header({ me, path }: { me: Me; path: string }) {
     }
   };
   const who = me.principal.name || me.principal.email || me.principal.kind;
+  const help = me.branding.support_url;
+  const support: MenuItem[] = help ? [{ label: 'Support', icon: 'user', onSelect: () => void window.open(help, '_blank', 'noopener') }] : [];
   return (
     <header className="top">
-      <Link to="/" className="brand" aria-label="probectl, home">
+      <Link to="/" className="brand" aria-label={`${me.branding.product_name}, home`}>
         <svg viewBox="0 0 32 32" aria-hidden="true">
-          <rect width="32" height="32" rx="8" />
+          <rect width="32" height="32" rx="8" style={me.branding.accent ? { fill: me.branding.accent } : undefined} />
           <path d="M5 17h5l3-8 5 15 3.5-10 1.8 3H27" />
         </svg>
-        <span>probectl</span>
+        <span>{me.branding.product_name}</span>
       </Link>
       <nav className="nav" aria-label="Pages">
         {ROUTES.filter((r) => r.nav && can(me, r.nav)).map((r) => (
@@ -107,7 +109,7 @@ function Header({ me, path }: { me: Me; path: string }) {
               <span>{me.tenant.name}</span>
             </div>
           }
-          items={[{ label: 'Sign out', icon: 'back', onSelect: () => void leave() }]}
+          items={[...support, { label: 'Sign out', icon: 'back', onSelect: () => void leave() }]}
         />
       </div>
     </header>
@@ -135,8 +137,8 @@ function Signed({ me, path }: { me: Me; path: string }) {
   const hit = ROUTES.map((route) => ({ route, params: matchPath(route.pattern, path) })).find((r) => r.params !== null);
   const Page = hit?.route.page;
   useEffect(() => {
-    document.title = `${hit?.route.title ?? 'Not found'} \u00b7 probectl`;
-  }, [hit?.route.title]);
+    document.title = `${hit?.route.title ?? 'Not found'} \u00b7 ${me.branding.product_name}`;
+  }, [hit?.route.title, me.branding.product_name]);
 
   return (
     <>

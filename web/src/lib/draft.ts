@@ -48,6 +48,19 @@ export const PARAMS: Record<string, readonly ParamSpec[]> = {
   ],
 };
 
+/** Of every type; only somebody with the permission may set it, so only they are shown it. */
+export const PRIVATE_PARAM: ParamSpec = {
+  key: 'allow_private_targets',
+  label: 'Private addresses',
+  hint: 'May it reach them, loopback and metadata ones?',
+  kind: 'switch',
+  fallback: 'false',
+};
+
+export function paramsOf(type: string): readonly ParamSpec[] {
+  return [...(PARAMS[type] ?? []), PRIVATE_PARAM];
+}
+
 export const TARGET_HINTS: Record<string, { placeholder: string; hint: string }> = {
   icmp: { placeholder: 'router.example.net or 192.0.2.1', hint: 'Host name, IPv4 or IPv6 address' },
   tcp: { placeholder: 'db.example.net:5432', hint: 'host:port; an IPv6 address in brackets' },
@@ -135,7 +148,7 @@ export function problemsOf(draft: Draft): Problems {
     note('timeout_seconds', 'At most the interval.');
   }
   if (draft.name.trim().length > NAME_MAX) note('name', `At most ${NAME_MAX} characters.`);
-  for (const spec of PARAMS[draft.type] ?? []) note(`params.${spec.key}`, paramProblem(spec, draft.params[spec.key] ?? ''));
+  for (const spec of paramsOf(draft.type)) note(`params.${spec.key}`, paramProblem(spec, draft.params[spec.key] ?? ''));
   return problems;
 }
 
@@ -147,7 +160,7 @@ function paramValue(spec: ParamSpec | undefined, text: string): ParamValue {
 
 /** What is sent. Empty parameters are left out: the agent's default applies. */
 export function inputOf(draft: Draft, before?: Test): TestInput {
-  const specs = PARAMS[draft.type] ?? [];
+  const specs = paramsOf(draft.type);
   const params: Record<string, ParamValue> = {};
   for (const [key, text] of Object.entries(draft.params)) {
     const spec = specs.find((s) => s.key === key);

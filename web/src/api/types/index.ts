@@ -110,6 +110,8 @@ export interface JoinToken {
 export interface Me {
   tenant: { tenant_id: string; slug: string; name: string };
   principal: { kind: string; id: string; name: string | null; email: string | null };
+  /** How the page looks to the people of the tenant; set by the operator of the platform. */
+  branding: { product_name: string; accent: string | null; logo_svg: string | null; support_url: string | null };
   permissions: string[];
 }
 

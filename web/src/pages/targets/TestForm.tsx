@@ -5,10 +5,10 @@
 // buttons. A field complains when it was left or when sending was tried, not while typing.
 import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
 import { ApiError, messageOf } from '../../api/client';
-import { useAgents, useCreateTest, useUpdateTest } from '../../api/queries';
+import { can, useAgents, useCreateTest, useMe, useUpdateTest } from '../../api/queries';
 import type { Test } from '../../api/types';
 import { Dialog } from '../../components/Dialog';
-import { changesOf, draftOf, EMPTY_DRAFT, inputOf, PARAMS, problemsOf, TARGET_HINTS, TYPES, type Draft, type ParamSpec, type Problems } from '../../lib/draft';
+import { changesOf, draftOf, EMPTY_DRAFT, inputOf, paramsOf, PRIVATE_PARAM, problemsOf, TARGET_HINTS, TYPES, type Draft, type ParamSpec, type Problems } from '../../lib/draft';
 import { typeName } from '../../lib/names';
 import { nameOf } from '../../lib/rows';
 import { toast } from '../../state/toast';
@@ -111,7 +111,7 @@ function fieldOf(error: unknown, draft: Draft): string | null {
   const field = error.field.replace(/^body\./, '');
   if (FIELDS.includes(field)) return field;
   const key = field.replace(/^params[.[/]?/, '').replace(/["\]']/g, '');
-  return (PARAMS[draft.type] ?? []).some((spec) => spec.key === key) ? `params.${key}` : null;
+  return paramsOf(draft.type).some((spec) => spec.key === key) ? `params.${key}` : null;
 }
 
 export function TestForm({ test, onClose }: Props) {
@@ -121,6 +121,7 @@ export function TestForm({ test, onClose }: Props) {
   const [error, setError] = useState<string | null>(null);
   const form = useRef<HTMLFormElement>(null);
   const agents = useAgents();
+  const me = useMe(true);
   const create = useCreateTest();
   const update = useUpdateTest();
   const busy = create.isPending || update.isPending;
@@ -168,7 +169,7 @@ export function TestForm({ test, onClose }: Props) {
   };
 
   const hints = TARGET_HINTS[draft.type];
-  const specs = PARAMS[draft.type] ?? [];
+  const specs = paramsOf(draft.type).filter((spec) => spec !== PRIVATE_PARAM || can(me.data, 'test.allow_private'));
   return (
     <Dialog title={test ? 'Edit test' : 'Add a test'} onClose={onClose}>
       <form ref={form} onSubmit={(event) => void submit(event)} noValidate>
