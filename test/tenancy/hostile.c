@@ -25,12 +25,12 @@
 
 #include <libpq-fe.h>
 
-#define MAX_PARTIES	 8
-#define MAX_FORMS	 24
-#define MAX_KINDS	 64
-#define MAX_PENDING	 512
-#define LEAKS_SHOWN	 20
-#define EXCERPT_LEN	 400
+#define MAX_PARTIES 8
+#define MAX_FORMS   24
+#define MAX_KINDS   64
+#define MAX_PENDING 512
+#define LEAKS_SHOWN 20
+#define EXCERPT_LEN 400
 
 /* One party's secrets, in every form a function could have brought them into. */
 typedef struct Party
@@ -121,8 +121,8 @@ report(const Line *line, const char *what, const char *where, const char *text)
 {
 	if (leaks++ >= LEAKS_SHOWN)
 		return;
-	printf("leak: kind %s: %s in %s\n  statement: %.2000s\n  came back: %.*s\n", line->kind->name, what,
-		   where, line->sql, EXCERPT_LEN, text);
+	printf("leak: kind %s: %s in %s\n  statement: %.2000s\n  came back: %.*s\n", line->kind->name,
+	       what, where, line->sql, EXCERPT_LEN, text);
 }
 
 /* Looks for secrets without regard to case; what upper() or initcap() did to them is still them. */
@@ -170,8 +170,8 @@ scan(const Line *line, const char *where, const char *text)
 static void
 notice(void *arg, const PGresult *result)
 {
-	static const int fields[] = {PG_DIAG_MESSAGE_PRIMARY, PG_DIAG_MESSAGE_DETAIL, PG_DIAG_MESSAGE_HINT,
-								 PG_DIAG_CONTEXT, PG_DIAG_INTERNAL_QUERY};
+	static const int fields[] = {PG_DIAG_MESSAGE_PRIMARY, PG_DIAG_MESSAGE_DETAIL,
+	                             PG_DIAG_MESSAGE_HINT, PG_DIAG_CONTEXT, PG_DIAG_INTERNAL_QUERY};
 
 	(void) arg;
 	for (size_t i = 0; current != NULL && i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -182,9 +182,9 @@ static void
 judge_error(const Line *line, const PGresult *result)
 {
 	static const int fields[] = {
-		PG_DIAG_MESSAGE_PRIMARY, PG_DIAG_MESSAGE_DETAIL, PG_DIAG_MESSAGE_HINT,	PG_DIAG_CONTEXT,
-		PG_DIAG_INTERNAL_QUERY,	 PG_DIAG_SCHEMA_NAME,	 PG_DIAG_TABLE_NAME,	PG_DIAG_COLUMN_NAME,
-		PG_DIAG_DATATYPE_NAME,	 PG_DIAG_CONSTRAINT_NAME};
+	    PG_DIAG_MESSAGE_PRIMARY, PG_DIAG_MESSAGE_DETAIL, PG_DIAG_MESSAGE_HINT, PG_DIAG_CONTEXT,
+	    PG_DIAG_INTERNAL_QUERY,  PG_DIAG_SCHEMA_NAME,    PG_DIAG_TABLE_NAME,   PG_DIAG_COLUMN_NAME,
+	    PG_DIAG_DATATYPE_NAME,   PG_DIAG_CONSTRAINT_NAME};
 	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -195,7 +195,7 @@ judge_error(const Line *line, const PGresult *result)
 		die("a tenant could not be entered", PQresultErrorMessage(result));
 	if (strncmp(state, "57P", 3) == 0 || strncmp(state, "XX", 2) == 0)
 		fprintf(stderr, "hostile: %s: %s\n  statement: %.2000s\n", state,
-				PQresultErrorMessage(result), line->sql);
+		        PQresultErrorMessage(result), line->sql);
 	if (strcmp(state, "PC403") == 0)
 		line->kind->refused++;
 	else if (strcmp(state, "42501") == 0)
@@ -445,7 +445,8 @@ main(int argc, char **argv)
 	for (int i = 0; i < kind_count; i++)
 		if (kinds[i].statements > 0)
 			printf("kind %s %ld %ld %ld %ld %ld %ld\n", kinds[i].name, kinds[i].statements,
-				   kinds[i].answered, kinds[i].rows, kinds[i].refused, kinds[i].denied, kinds[i].failed);
+			       kinds[i].answered, kinds[i].rows, kinds[i].refused, kinds[i].denied,
+			       kinds[i].failed);
 	printf("total %ld %ld %ld\n", statements, own_seen, leaks);
 	PQfinish(conn);
 	return leaks == 0 ? 0 : 1;

@@ -138,6 +138,7 @@ def main():
         print("# seed %d" % args.seed)
         one(server, tap, "regress_probectl_hostile", args.seed, args.statements * 2 // 5, args.seconds, False)
         one(server, tap, "regress_probectl_granted", args.seed + 1, args.statements - args.statements * 2 // 5, args.seconds, True)
+        blind_spot(server, tap, "regress_probectl_granted", args.seed + 2)
         tap.ok(tap.statements >= args.statements, "%d statements, %d leaks" % (tap.statements, tap.leaks))
         tap.ok(not server.crashed(), "the server did not crash", server.crashed())
     finally:
@@ -149,6 +150,16 @@ def grant_everything(conn):
     """Grants hide what policies would have to: without them, row-level security stands alone."""
     for name, in rig.rows(conn, gate.REL + "SELECT name FROM rel WHERE tenant"):
         rig.rows(conn, "GRANT ALL ON %s TO probectl_app, probectl_provider, probectl_gateway, probectl_ingest, probectl_worker" % name)
+
+
+def blind_spot(server, tap, database, number):
+    """With one policy weakened the same run finds leaks: it can see."""
+    server.sql("ALTER POLICY tenant_isolation ON probectl.test USING (true)", database)
+    with contextlib.closing(server.connect(database)) as conn:
+        rows = {table: {letter: -1 for letter in seed.LETTERS} for _, table in seed.tables(conn)}
+        made = dict({letter: {"tokens": seed.tokens(conn, letter)} for letter in seed.LETTERS}, operator=seed.operator(conn), rows=rows)
+    _, totals, _, broken = run(server, database, made, number, 2000, 120)
+    tap.ok(totals[2] > 50 and not broken, "with the policy of one table weakened, %d of %d statements leak" % (totals[2], totals[0]), "\n".join(broken))
 
 
 def one(server, tap, database, number, count, seconds, granted):

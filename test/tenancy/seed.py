@@ -155,7 +155,7 @@ def tokens(conn, letter):
 def operator(conn):
     """An operator with a live session, and texts of the provider that no tenant may see."""
     rig.rows(conn, """INSERT INTO probectl_internal.provider_operator (operator_id, email, role, status, password, sealed_totp)
-        SELECT gen_random_uuid(), '%s@example.net', 'admin', 'active', '%s', t.sealed FROM probectl_internal.totp_make() t""" % (MARK["p"], MARK["p"]))
+        SELECT gen_random_uuid(), '%s@example.net', 'admin', 'active', '%s', t.sealed FROM probectl_internal.totp_make() t ON CONFLICT DO NOTHING""" % (MARK["p"], MARK["p"]))
     secret, digest = rig.rows(conn, "SELECT secret, hash FROM probectl_internal.operator_mint('pos_')")[0]
     rig.rows(conn, "INSERT INTO probectl_internal.provider_session SELECT %s, operator_id, now(), now() + interval '1 day' FROM probectl_internal.provider_operator", (digest,))
     rig.rows(conn, "SELECT probectl_internal.provider_audit_append('%s', '%s', 'ok', '{\"k\": \"%s\"}')" % ((MARK["p"],) * 3))
