@@ -21,6 +21,7 @@
 #include <event2/event.h>
 
 #include "agent/canary.h"
+#include "agent/confine.h"
 #include "agent/forward.h"
 #include "agent/join.h"
 #include "agent/once.h"
@@ -494,6 +495,8 @@ prepare(struct agent *a)
 	canary_env_open(&a->env);
 	if (!privilege_drop(s->user, err, sizeof(err)))
 		log_fatal("main", NULL, "%s", err);
+	if (!confine((enum confine_mode) s->seccomp, err, sizeof(err)))
+		log_warning("main", NULL, "%s; going on without", err);
 	if (geteuid() == 0)
 		log_warning("main", NULL, "running as root without capabilities; set user to an account");
 	umask(0077);
@@ -561,8 +564,22 @@ help_more(FILE *out)
 	fprintf(out, "\nTests:\n");
 	for (size_t i = 0; canary_table[i]; i++)
 		fprintf(out, "  %-6s %s\n", canary_table[i]->type, canary_table[i]->summary);
+	fprintf(out, "\nTo find out which system call is missing from the filter:\n"
+	             "  probectl-agent --seccomp=log --config FILE\n");
 	fprintf(out, "\nOne run from the shell, without a server:\n"
 	             "  probectl-agent --once TYPE TARGET [--param KEY=VALUE]... [--json]\n");
+}
+
+/* There is no settings file; the environment counts as it does with one. */
+static enum confine_mode
+once_mode(void)
+{
+	const char *want = getenv("PROBECTL_AGENT_SECCOMP");
+
+	for (int i = 0; want && confine_modes[i]; i++)
+		if (strcmp(want, confine_modes[i]) == 0)
+			return (enum confine_mode) i;
+	return settings_seccomp_default;
 }
 
 /* --once TYPE TARGET [--param KEY=VALUE]... [--json] */
@@ -595,6 +612,8 @@ main_once(int argc, char **argv)
 	canary_env_open(&env);
 	if (!privilege_drop(NULL, err, sizeof(err)))
 		log_fatal("main", NULL, "%s", err);
+	if (!confine(once_mode(), err, sizeof(err)))
+		log_warning("main", NULL, "%s; going on without", err);
 	env.base = event_base_new();
 	env.resolver = env.base ? resolver_new(env.base, NULL) : NULL;
 	if (!env.resolver)
@@ -604,6 +623,22 @@ main_once(int argc, char **argv)
 	resolver_free(env.resolver);
 	event_base_free(env.base);
 	return code;
+}
+
+/* --seccomp=MODE is the key seccomp, for one start: taken out of argv. */
+static int
+seccomp_option(int argc, char **argv)
+{
+	static const char option[] = "--seccomp=";
+	int kept = 1;
+
+	for (int i = 1; i < argc; i++)
+		if (strncmp(argv[i], option, sizeof(option) - 1) == 0)
+			setenv("PROBECTL_AGENT_SECCOMP", argv[i] + sizeof(option) - 1, 1);
+		else
+			argv[kept++] = argv[i];
+	argv[kept] = NULL;
+	return kept;
 }
 
 int
@@ -623,6 +658,7 @@ main(int argc, char **argv)
 	mallopt(M_TRIM_THRESHOLD, 64 * 1024);
 	mallopt(M_MMAP_THRESHOLD, 64 * 1024);
 	mallopt(M_TOP_PAD, 16 * 1024);
+	argc = seccomp_option(argc, argv);
 	if (argc > 1 && strcmp(argv[1], "--once") == 0)
 		return main_once(argc, argv);
 	spec.keys = settings_keys;

@@ -8,9 +8,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/confine.h"
 #include "lib/identity.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+
+/* The sanitizers' run time has calls of its own. */
+#ifdef __SANITIZE_ADDRESS__
+#define SECCOMP_DEFAULT "off"
+const enum confine_mode settings_seccomp_default = CONFINE_OFF;
+#else
+#define SECCOMP_DEFAULT "kill"
+const enum confine_mode settings_seccomp_default = CONFINE_KILL;
+#endif
 
 #define LABELS_MAX      64
 #define LABEL_BYTES_MAX 255
@@ -134,6 +144,9 @@ const struct conf_key settings_keys[] = {
     {"identity.dir", CONF_STRING, AT(identity_dir), .def = "/var/lib/probectl/agent/identity",
      .flags = CONF_REQUIRED, .help = "where key and certificate are kept"},
     CONF_KEY_LOG_LEVEL(AT(log_level)),
+    {"seccomp", CONF_ENUM, AT(seccomp), .def = SECCOMP_DEFAULT, .choices = confine_modes,
+     .help = "what a system call the agent has no use for does: kill ends the process, log refuses "
+             "it and says so, off looks at none"},
     {"spool.dir", CONF_STRING, AT(spool_dir), .def = "/var/lib/probectl/agent/spool",
      .flags = CONF_REQUIRED, .help = "where results wait until they are acknowledged"},
     {"spool.max_records", CONF_INT, AT(spool_max_records), .def = "100000", .min = 100,

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/confine.h"
 #include "agent/tests.h"
 #include "lib/conf.h"
 
@@ -37,11 +38,15 @@ struct settings
 	int64_t heartbeat_interval; /* ms */
 	char *user;
 	char *status_socket;
+	int seccomp; /* enum confine_mode */
 	int log_level;
 };
 
 extern const struct conf_key settings_keys[];
 extern const size_t settings_key_count;
+
+/* Of the key seccomp. */
+extern const enum confine_mode settings_seccomp_default;
 
 /* Across keys. */
 bool settings_check(const void *settings, struct conf_error *err);

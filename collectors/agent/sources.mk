@@ -6,6 +6,7 @@ agent_SRCS = \
 	agent/main.c \
 	agent/settings.c \
 	agent/privilege.c \
+	agent/confine.c \
 	agent/sched.c \
 	agent/tests.c \
 	agent/forward.c \
