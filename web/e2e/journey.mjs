@@ -13,6 +13,7 @@ const NEXT_RESULT_MS = 70_000;
 const rowOf = (page, name) => page.locator('tr.row', { has: page.getByText(name, { exact: true }) });
 const addButton = (page) => page.getByRole('button', { name: 'Add test', exact: true }).first();
 
+/** Targets are on this machine, which takes a permission. */
 async function addTest(page, { type = 'ICMP', target, name, interval = '2' }) {
   await page.getByRole('button', { name: /^Add (a )?test$/ }).first().click();
   const dialog = page.getByRole('dialog', { name: 'Add a test' });
@@ -21,6 +22,7 @@ async function addTest(page, { type = 'ICMP', target, name, interval = '2' }) {
   await dialog.getByLabel('Name').fill(name);
   await dialog.getByLabel('Interval (seconds)').fill(interval);
   await dialog.getByLabel('Timeout (seconds)').fill('1');
+  await dialog.getByLabel('Private addresses').selectOption('true');
   await dialog.getByRole('button', { name: 'Add test' }).click();
   await dialog.waitFor({ state: 'detached' });
 }
