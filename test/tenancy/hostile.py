@@ -159,7 +159,7 @@ def blind_spot(server, tap, database, number):
         rows = {table: {letter: -1 for letter in seed.LETTERS} for _, table in seed.tables(conn)}
         made = dict({letter: {"tokens": seed.tokens(conn, letter)} for letter in seed.LETTERS}, operator=seed.operator(conn), rows=rows)
     _, totals, _, broken = run(server, database, made, number, 2000, 120)
-    tap.ok(totals[2] > 50 and not broken, "with the policy of one table weakened, %d of %d statements leak" % (totals[2], totals[0]), "\n".join(broken))
+    tap.ok(totals[2] > 50 and not broken, "with the policy of one table weakened, %d leaks in %d statements" % (totals[2], totals[0]), "\n".join(broken))
 
 
 def one(server, tap, database, number, count, seconds, granted):

@@ -178,12 +178,13 @@ def build(server):
         running.append(subprocess.Popen(["cc", "-std=gnu11", "-O1", "-g", "-fPIC", "-fvisibility=hidden", "-D_GNU_SOURCE", "-w", "-I" + os.path.join(folder, "src"), "-I" + os.path.join(rig.TOP, "build"), "-I" + include,
                                          "-I/usr/include/libxml2", "-c", copy, "-o", objects[path]]))
     assert all(child.wait() == 0 for child in running), "a mutated source does not compile"
-    rest = []
-    for base, _, files in os.walk(os.path.join(rig.TOP, "build", "obj")):
-        rest += [os.path.join(base, f) for f in files if f.endswith(".o")]
-    rest = [o for o in rest if os.path.relpath(o, os.path.join(rig.TOP, "build", "obj"))[:-2] + ".c" not in objects]
+    # The list the extension is linked from; other objects may lie about.
+    with open(os.path.join(rig.TOP, "Makefile"), encoding="utf-8") as text:
+        makefile = text.read()
+    rest = [os.path.join(rig.TOP, "build", "obj", c[:-2] + ".o") for c in re.findall(r"^\s+(src/\S+\.c)", makefile, re.M) if c not in objects]
+    libraries = re.search(r"^SHLIB_LINK\s*=\s*(.*)$", makefile, re.M).group(1).split()
     made = os.path.join(folder, "probectl.so")
-    subprocess.run(["cc", "-shared", "-o", made] + rest + list(objects.values()) + ["-lcrypto", "-largon2", "-lcurl" if any("notify" in o for o in rest) else "-lcrypto"], check=True)
+    subprocess.run(["cc", "-shared", "-o", made] + rest + list(objects.values()) + libraries, check=True)
     shutil.copyfile(made, os.path.join(server.lib, "probectl.so.new"))
     os.replace(os.path.join(server.lib, "probectl.so.new"), os.path.join(server.lib, "probectl.so"))
     server.restart()
