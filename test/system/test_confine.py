@@ -150,9 +150,12 @@ def test_everything_the_agent_does_passes(stack, agent):
 
 @pytest.mark.parametrize("words", [
     ("icmp", "127.0.0.1"), ("icmp", "::1"), ("tcp", "127.0.0.1:1"), ("tcp", "name.invalid:80"),
-    ("http", "{url}/healthz", "--param", "ca_file={ca}"), ("http", "{url}/healthz")])
+    ("http", "{url}/healthz", "--param", "ca_file={ca}"), ("http", "{url}/healthz"),
+    ("dns", "name.invalid", "--param", "server=127.0.0.1:1"),
+    ("dns", "name.invalid", "--param", "server={host}", "--param", "transport=doh", "--param", "ca_file={ca}"),
+    ("dns", "name.invalid", "--param", "server={host}", "--param", "transport=tcp", "--param", "timeout=500")])
 def test_every_canary_passes(stack, words):
-    words = [w.format(url=stack.url, ca=stack.ca) for w in words]
+    words = [w.format(url=stack.url, ca=stack.ca, host=stack.gateway_listen) for w in words]
     for mode in ("log", "kill"):
         done = subprocess.run([BIN / "probectl-agent", "--once", *words, "--json", "--seccomp=" + mode], text=True,
                               capture_output=True, stdin=subprocess.DEVNULL, env=clean_environment(), timeout=30)

@@ -204,6 +204,13 @@ nothing_is_dialled(void **state)
 	assert_denied(&rig, "loopback");
 	assert_true(rig_run(&rig, "http", "http://169.254.169.254/latest/meta-data/", 1000, NULL));
 	assert_denied(&rig, "metadata");
+	{
+		const char *params[] = {"server", target, "transport", "tcp", NULL};
+
+		snprintf(target, sizeof(target), "127.0.0.1:%u", port);
+		assert_true(rig_run(&rig, "dns", "example.net", 1000, params));
+		assert_denied(&rig, "loopback");
+	}
 	assert_int_equal(accept(fd, NULL, NULL), -1); /* nobody came */
 	if (rig.env.icmp4_fd >= 0)
 	{

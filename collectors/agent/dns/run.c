@@ -16,6 +16,7 @@
 #include <sys/random.h>
 
 #include "agent/dns/dns.h"
+#include "agent/guard.h"
 #include "lib/clock.h"
 
 #define RESOLV_CONF "/etc/resolv.conf"
@@ -154,6 +155,12 @@ walk_on(struct canary_run *run)
 
 	if (walk_step(run->walk, &query) == WALK_SEND)
 	{
+		/* A zone may refer to any address. */
+		if (!guard_pass(&run->probe, query.server, 1))
+		{
+			run_finish(run);
+			return;
+		}
 		run->options.timeout_ms = left < WALK_TIMEOUT_MS ? left : WALK_TIMEOUT_MS;
 		start_xfer(run, query.server, query.name, query.type);
 		return;
@@ -232,6 +239,11 @@ on_resolved(const struct resolver_answer *answer, void *arg)
 		run_finish(run);
 		return;
 	}
+	if (!guard_pass(&run->probe, answer->addresses, answer->count))
+	{
+		run_finish(run);
+		return;
+	}
 	run->server_count = answer->count;
 	for (size_t i = 0; i < answer->count; i++)
 	{
@@ -241,7 +253,8 @@ on_resolved(const struct resolver_answer *answer, void *arg)
 	advance(run);
 }
 
-/* The servers of resolv.conf, read anew for each run: it is small, and it changes. */
+/* The servers of resolv.conf, read anew for each run: it is small, and it changes. They are the machine's
+ * own choice, so the guard does not judge them. */
 static void
 system_servers(struct canary_run *run)
 {
