@@ -243,7 +243,9 @@ check_set(struct chain *c, const struct dnsmsg *msg, const uint8_t *owner, uint1
 	trust = trust_rrset(c, &set, &zone);
 	if (trust != TRUST_SECURE)
 		return trust;
-	if (trust_denials(c, msg, zone, &denials) != TRUST_SECURE)
+	/* Behind an alias the authority section is about a name of another zone. */
+	if (trust_denials(c, msg, zone, c->result.links == 0 && type == c->type, &denials) !=
+	    TRUST_SECURE)
 		return TRUST_BOGUS;
 	return check_expansion(c, &set, &denials);
 }
@@ -412,7 +414,7 @@ check_denial(struct chain *c, const struct link *link)
 		          dname_text(zone->name.bytes, zone_text, sizeof(zone_text)));
 		return TRUST_BOGUS;
 	}
-	if (trust_denials(c, link->msg, zone, &denials) != TRUST_SECURE)
+	if (trust_denials(c, link->msg, zone, c->result.links == 0, &denials) != TRUST_SECURE)
 		return TRUST_BOGUS;
 	return judge_denial(c, link, &denials);
 }

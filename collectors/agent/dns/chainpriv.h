@@ -135,8 +135,9 @@ enum trust trust_zone(struct chain *c, const uint8_t *name, const struct zone **
 /* Of an RRset, whoever signed it. *zone is set when it is secure. */
 enum trust trust_rrset(struct chain *c, struct rrset *set, const struct zone **zone);
 
-/* Verifies what zone signed in the authority section, and collects the proofs in it. */
+/* Verifies what zone signed in the authority section, and collects the proofs in it; all: what it
+ * did not sign makes the answer bogus. */
 enum trust trust_denials(struct chain *c, const struct dnsmsg *msg, const struct zone *zone,
-                         struct denial_set *denials);
+                         bool all, struct denial_set *denials);
 
 #endif

@@ -16,6 +16,8 @@
 #define RSA_KEY_MAX 1100
 #define RSA_SIG_MAX 512
 
+#define ECDSA_DER_MAX 104 /* of two 48-byte numbers: 2 + 2 * (2 + 1 + 48) */
+
 static const struct
 {
 	uint8_t algorithm;
@@ -54,11 +56,57 @@ crypt_digest_rank(uint8_t digest)
 	}
 }
 
+/* ECDSA signatures are two numbers end to end on the wire (RFC 6605 section 4); the library wants
+ * them as SEQUENCE { INTEGER, INTEGER }: without leading zeros, and with one where the top bit is set. */
+static size_t
+ecdsa_der(const uint8_t *signature, size_t len, uint8_t out[ECDSA_DER_MAX])
+{
+	size_t used = 2;
+
+	for (size_t half = 0; half < 2; half++)
+	{
+		const uint8_t *number = signature + half * len / 2;
+		size_t n = len / 2;
+
+		while (n > 1 && *number == 0)
+		{
+			number++;
+			n--;
+		}
+		out[used++] = 0x02;
+		out[used++] = (uint8_t) (n + (*number >> 7));
+		if (*number & 0x80)
+			out[used++] = 0;
+		memcpy(out + used, number, n);
+		used += n;
+	}
+	out[0] = 0x30;
+	out[1] = (uint8_t) (used - 2); /* at most 102: the short form of a length */
+	return used;
+}
+
+static bool
+verify(uint8_t algorithm, const uint8_t *key, size_t key_len, const uint8_t *signature,
+       size_t signature_len, const uint8_t *data, size_t len)
+{
+	ldns_buffer text;
+	bool good;
+
+	/* ldns takes pointers without const, and only reads. */
+	ldns_buffer_new_frm_data(&text, data, len);
+	ldns_buffer_set_position(&text, len);
+	good = ldns_verify_rrsig_buffers_raw((unsigned char *) (uintptr_t) signature, signature_len,
+	                                     &text, (unsigned char *) (uintptr_t) key, key_len,
+	                                     algorithm) == LDNS_STATUS_OK;
+	LDNS_FREE(text._data);
+	return good;
+}
+
 bool
 crypt_verify(uint8_t algorithm, const uint8_t *key, size_t key_len, const uint8_t *signature,
              size_t signature_len, const uint8_t *data, size_t len)
 {
-	ldns_buffer text;
+	uint8_t der[ECDSA_DER_MAX];
 
 	for (size_t i = 0; i < ALGORITHMS; i++)
 	{
@@ -67,15 +115,10 @@ crypt_verify(uint8_t algorithm, const uint8_t *key, size_t key_len, const uint8_
 		if (key_len < algorithms[i].key_min || key_len > algorithms[i].key_max ||
 		    signature_len < algorithms[i].sig_min || signature_len > algorithms[i].sig_max)
 			return false;
-		/* ldns takes pointers without const, and only reads. */
-		ldns_buffer_new_frm_data(&text, (void *) (uintptr_t) data, len);
-		ldns_buffer_set_position(&text, len);
-		bool good = ldns_verify_rrsig_buffers_raw(
-		                (unsigned char *) (uintptr_t) signature, signature_len, &text,
-		                (unsigned char *) (uintptr_t) key, key_len, algorithm) == LDNS_STATUS_OK;
-
-		LDNS_FREE(text._data);
-		return good;
+		if (algorithm == LDNS_ECDSAP256SHA256 || algorithm == LDNS_ECDSAP384SHA384)
+			return verify(algorithm, key, key_len, der, ecdsa_der(signature, signature_len, der),
+			              data, len);
+		return verify(algorithm, key, key_len, signature, signature_len, data, len);
 	}
 	return false;
 }

@@ -278,7 +278,7 @@ cut_denied(struct chain *c, const struct dnsmsg *msg, const struct zone *parent,
 	enum denial proof;
 	char text[120], zone[80];
 
-	if (trust_denials(c, msg, parent, &denials) != TRUST_SECURE)
+	if (trust_denials(c, msg, parent, false, &denials) != TRUST_SECURE)
 		return cut_end(c, name, TRUST_BOGUS, cut);
 	proof = denial_nodata(&denials, name, DNS_TYPE_DS);
 	if (proof == DENIAL_NONE)
@@ -405,9 +405,10 @@ trust_rrset(struct chain *c, struct rrset *set, const struct zone **zone)
 	return TRUST_BOGUS;
 }
 
-/* What the zone did not sign is left alone: it is neither believed nor held against the answer. */
+/* What the zone did not sign is left alone, neither believed nor held against the answer; unless all is
+ * to be signed but name servers, which come unsigned from above a cut. */
 enum trust
-trust_denials(struct chain *c, const struct dnsmsg *msg, const struct zone *zone,
+trust_denials(struct chain *c, const struct dnsmsg *msg, const struct zone *zone, bool all,
               struct denial_set *denials)
 {
 	denial_init(denials, zone->name.bytes, &c->hashes);
@@ -420,7 +421,8 @@ trust_denials(struct chain *c, const struct dnsmsg *msg, const struct zone *zone
 		if (rr->section != DNS_AUTHORITY || rr->class != DNS_CLASS_IN || rr->type == DNS_TYPE_RRSIG)
 			continue;
 		signer = rrset_signer(&set);
-		if (signer == NULL || !dname_equal(signer, zone->name.bytes))
+		if ((signer == NULL || !dname_equal(signer, zone->name.bytes)) &&
+		    (!all || (signer == NULL && rr->type == DNS_TYPE_NS)))
 			continue;
 		if (rrset_verify(c, &set, zone) != TRUST_SECURE)
 			return TRUST_BOGUS;
