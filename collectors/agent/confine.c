@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -287,7 +288,7 @@ confine(enum confine_mode mode, char *err, size_t errlen)
 	program_make(&program, mode == CONFINE_LOG ? SECCOMP_RET_TRAP : SECCOMP_RET_KILL_PROCESS);
 	filter.len = program.count;
 	/* PR_SET_NO_NEW_PRIVS was set when the privileges were given up. */
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) == 0)
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == 0)
 		return true;
 	snprintf(err, errlen, "seccomp: the kernel takes no filter: %s", strerror(errno));
 	return false;
