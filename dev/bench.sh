@@ -42,6 +42,8 @@ perl -MJSON::PP -e '
 		[audit => appends_per_s => ">= 50000", sub { $_[0] >= 50000 }],
 		[audit => durable_appends_per_s => ">= 10000", sub { $_[0] >= 10000 }],
 		[audit => verify_rows_per_s => ">= 600000", sub { $_[0] >= 600000 }],
+		[tenants => p95_ratio => "<= 1.3", sub { $_[0] <= 1.3 }],
+		[tenants => provision_p95_ms => "< 100", sub { $_[0] < 100 }],
 		[gateway => requests_per_s => "5000 (aim 10000)", sub { $_[0] >= 5000 }],
 		[gateway => p99_ms => "< 10", sub { $_[0] < 10 }],
 		[agent => rss_mb => "<= 6", sub { $_[0] <= 6 }],

@@ -26,7 +26,7 @@
 #include "cli/util.h"
 
 static const struct bench *const benches[] = {&bench_ingest, &bench_gateway, &bench_rls,
-                                              &bench_agent, &bench_audit};
+                                              &bench_agent,  &bench_audit,   &bench_tenants};
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
 
 /* ---- the private instance ---- */

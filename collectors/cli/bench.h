@@ -36,5 +36,6 @@ extern const struct bench bench_agent;
 extern const struct bench bench_audit;
 extern const struct bench bench_ingest;
 extern const struct bench bench_gateway;
+extern const struct bench bench_tenants;
 
 #endif

@@ -33,6 +33,7 @@ cli_SRCS = \
 	cli/bench_gateway.c \
 	cli/bench_ingest.c \
 	cli/bench_rls.c \
+	cli/bench_tenants.c \
 	cli/step.c \
 	cli/super.c \
 	cli/supervise.c \
