@@ -501,6 +501,82 @@ test_walk_ends(void **state)
 	walk_free(walk);
 }
 
+/* ---- the canary ---- */
+
+static void
+refuse(struct rig *rig, const char *key, const char *value, const char *server)
+{
+	void *cmd = NULL;
+
+	memset(&rig->spec, 0, sizeof(rig->spec));
+	snprintf(rig->spec.type, sizeof(rig->spec.type), "dns");
+	snprintf(rig->spec.target, sizeof(rig->spec.target), "example.net");
+	rig->params[0] = (struct test_param){(char *) (uintptr_t) key, (char *) (uintptr_t) value};
+	rig->params[1] = (struct test_param){(char *) (uintptr_t) "server",
+	                                     (char *) (uintptr_t) server};
+	rig->spec.params = rig->params;
+	rig->spec.param_count = server ? 2 : 1;
+	assert_false(canary_dns.cmd_parse(&rig->spec, &cmd, rig->err, sizeof(rig->err)));
+	assert_non_null(strstr(rig->err, key));
+}
+
+static void
+test_params(void **state)
+{
+	struct rig rig;
+
+	rig_open(&rig);
+	refuse(&rig, "type", "NOPE", NULL);
+	refuse(&rig, "port", "5353", "192.0.2.1");
+	refuse(&rig, "ca_file", "/x", NULL);
+	refuse(&rig, "tries", "6", NULL);
+	refuse(&rig, "expect_answer", "a,,b", NULL);
+	refuse(&rig, "trust_anchor", ". IN DS 1 8 2 aa", NULL); /* without dnssec */
+	refuse(&rig, "unknown", "1", NULL);
+	rig_close(&rig);
+}
+
+static void
+note_result(const struct result *result, void *arg)
+{
+	struct rig *rig = arg;
+
+	rig->result = *result;
+	rig->calls++;
+	event_base_loopbreak(rig->base);
+}
+
+/* A server that may not be dialled is refused before anything is sent, in a trace as well. */
+static void
+guarded(const char *key, const char *value, const char *key2, const char *value2)
+{
+	struct rig rig;
+	void *cmd;
+
+	rig_open(&rig);
+	snprintf(rig.spec.type, sizeof(rig.spec.type), "dns");
+	snprintf(rig.spec.target, sizeof(rig.spec.target), "example.net");
+	rig.spec.timeout_ms = 2000;
+	rig.params[0] = (struct test_param){(char *) (uintptr_t) key, (char *) (uintptr_t) value};
+	rig.params[1] = (struct test_param){(char *) (uintptr_t) key2, (char *) (uintptr_t) value2};
+	rig.spec.params = rig.params;
+	rig.spec.param_count = key2 ? 2 : 1;
+	assert_true(canary_dns.cmd_parse(&rig.spec, &cmd, rig.err, sizeof(rig.err)));
+	assert_non_null(canary_dns.start(&rig.env, &rig.spec, cmd, note_result, &rig));
+	event_base_dispatch(rig.base);
+	assert_int_equal(rig.calls, 1);
+	assert_int_equal(rig.result.error_type, ERROR_GUARD_DENIED);
+	canary_dns.cmd_free(cmd);
+	rig_close(&rig);
+}
+
+static void
+test_guard(void **state)
+{
+	guarded("server", "127.0.0.1:9", NULL, NULL);
+	guarded("mode", "trace", "root_hints", "127.0.0.1:9,[::1]:9");
+}
+
 int
 main(void)
 {
@@ -521,6 +597,8 @@ main(void)
 	    cmocka_unit_test(test_chain_without_validation),
 	    cmocka_unit_test(test_chain_indeterminate),
 	    cmocka_unit_test(test_walk_ends),
+	    cmocka_unit_test(test_params),
+	    cmocka_unit_test(test_guard),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -192,6 +192,13 @@ check_server(const struct test_spec *spec, struct dns_cmd *cmd, char *err, size_
 		snprintf(cmd->host, sizeof(cmd->host), "%s", target.host);
 		cmd->port = target.port ? target.port : cmd->port;
 	}
+	if (!cmd->trace && probe_param(spec, "port"))
+	{
+		snprintf(err, errlen,
+		         "param port: is that of the servers of a trace; write server as "
+		         "host:port");
+		return false;
+	}
 	if (path && (path[0] != '/' || strlen(path) >= sizeof(cmd->path) || strpbrk(path, " \r\n\t")))
 	{
 		snprintf(err, errlen, "param path: must start with / and have no spaces");

@@ -144,6 +144,25 @@ ask_server(struct canary_run *run, const uint8_t *name, uint16_t type)
 	start_xfer(run, &run->servers[run->server], name, type);
 }
 
+/* A zone may name any address for its server: what may not be dialled is a hop that says so. */
+static enum walk_step
+walk_next(struct canary_run *run, struct walk_query *query)
+{
+	const char *what = NULL;
+	char text[80];
+
+	while (walk_step(run->walk, query) == WALK_SEND)
+	{
+		if (!guard_lifted(run->probe.spec))
+			what = guard_refuses(&query->server->addr);
+		if (what == NULL)
+			return WALK_SEND;
+		snprintf(text, sizeof(text), "not asked: it is %s", what);
+		walk_fail(run->walk, ERROR_GUARD_DENIED, text);
+	}
+	return WALK_DONE;
+}
+
 static void
 walk_on(struct canary_run *run)
 {
@@ -153,14 +172,8 @@ walk_on(struct canary_run *run)
 	char text[RESULT_ERROR_MAX];
 	uint32_t left = ms_left(run);
 
-	if (walk_step(run->walk, &query) == WALK_SEND)
+	if (walk_next(run, &query) == WALK_SEND)
 	{
-		/* A zone may refer to any address. */
-		if (!guard_pass(&run->probe, query.server, 1))
-		{
-			run_finish(run);
-			return;
-		}
 		run->options.timeout_ms = left < WALK_TIMEOUT_MS ? left : WALK_TIMEOUT_MS;
 		start_xfer(run, query.server, query.name, query.type);
 		return;
