@@ -553,8 +553,7 @@ compare(struct scenario *s, const char *file, int step, const struct entry *quer
 		       expected->rcode == DNS_RCODE_SERVFAIL ? "bogus"
 		       : expected->flags & DNS_FLAG_AD       ? "secure"
 		                                             : "insecure",
-		       r->reason, why ? " -- meant: " : "",
-		       why ? why : "");
+		       r->reason, why ? " -- meant: " : "", why ? why : "");
 		if (why == NULL)
 			fail_msg("%s: the verdict differs", file);
 	}
