@@ -458,6 +458,72 @@ test_chain_indeterminate(void **state)
 	chain_free(chain);
 }
 
+/* Many keys, and many signatures that all say they are by the one that is trusted (CVE-2023-50387): after
+ * a few that do not verify the rest are not tried. */
+static void
+test_chain_keytrap(void **state)
+{
+	enum
+	{
+		KEYS = 60
+	};
+	struct anchors anchors = {0};
+	struct chain_options options = {.validate = true, .now = 1700000000, .anchors = &anchors};
+	struct dns_name www = name_of("www.ex");
+	struct chain *chain;
+	struct dnsmsg m;
+	struct buf b = BUF_INIT(65535);
+	const char *reason;
+	const uint8_t *name;
+	uint16_t type;
+
+	chain = chain_new(&options, www.bytes, 1);
+	buf_put(&b, (const uint8_t[]){0, 0, 0x80, 0, 0, 1, 0, 2 * KEYS, 0, 0, 0, 0, 0, 0, 48, 0, 1},
+	        17);
+	for (int i = 0; i < KEYS; i++)
+	{
+		uint8_t rdata[68] = {1, 1, 3, 13};
+
+		for (int w = 0; w < 32; w++)
+			rdata[5 + 2 * w] = (uint8_t) (1 + (w + i / 2 * (w > 1)) % 30);
+		rdata[4 + 2 * (i % 30)] = 0x40; /* the same high byte, elsewhere */
+		buf_put(&b, (const uint8_t[]){0, 0, 48, 0, 1, 0, 0, 0, 9, 0, 68}, 11);
+		buf_put(&b, rdata, sizeof(rdata));
+		if (i == 0)
+		{
+			anchors.count = 1;
+			anchors.list[0] = (struct anchor){
+			    .zone = {.len = 1}, .type = DNS_TYPE_DNSKEY, .rdlen = sizeof(rdata)};
+			memcpy(anchors.list[0].rdata, rdata, sizeof(rdata));
+		}
+	}
+	for (int i = 0; i < KEYS; i++)
+	{
+		uint16_t tag = crypt_key_tag(anchors.list[0].rdata, 68);
+		uint8_t signature[64];
+
+		memset(signature, i + 1, sizeof(signature));
+		buf_put(&b, (const uint8_t[]){0, 0, 46, 0, 1, 0, 0, 0, 9, 0, 83, 0, 48, 13, 0}, 15);
+		buf_put_be32(&b, 9);
+		buf_put_be32(&b, 1800000000);
+		buf_put_be32(&b, 1600000000);
+		buf_put_be16(&b, tag);
+		buf_put_u8(&b, 0);
+		buf_put(&b, signature, sizeof(signature));
+	}
+	while (chain_step(chain, &name, &type) == CHAIN_ASK)
+	{
+		assert_true(dnsmsg_parse(&m, type == DNS_TYPE_DNSKEY ? b.data : good,
+		                         type == DNS_TYPE_DNSKEY ? b.len : sizeof(good), &reason));
+		chain_give(chain, &m);
+	}
+	assert_int_equal(chain_result(chain)->verdict, CHAIN_BOGUS);
+	assert_int_equal(chain_result(chain)->checks, CHAIN_FAILURES_MAX);
+	assert_non_null(strstr(chain_result(chain)->reason, "too many"));
+	chain_free(chain);
+	buf_free(&b);
+}
+
 /* Whatever the servers say, a walk ends: here each refers to a zone one label deeper, whose server has no
  * address, or refers back up. */
 static void
@@ -596,6 +662,7 @@ main(void)
 	    cmocka_unit_test(test_denial_nsec3),
 	    cmocka_unit_test(test_chain_without_validation),
 	    cmocka_unit_test(test_chain_indeterminate),
+	    cmocka_unit_test(test_chain_keytrap),
 	    cmocka_unit_test(test_walk_ends),
 	    cmocka_unit_test(test_params),
 	    cmocka_unit_test(test_guard),

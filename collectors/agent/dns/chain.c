@@ -255,6 +255,7 @@ static bool
 take_answer(struct chain *c, struct link *link)
 {
 	const struct dnsmsg *msg = link->msg;
+	uint8_t seen[65536 / 8] = {0}; /* types: an RRset is checked once */
 	bool found = false;
 
 	for (size_t i = 0; i < msg->count; i++)
@@ -267,6 +268,9 @@ take_answer(struct chain *c, struct link *link)
 		    !dname_equal(rr->owner, link->name.bytes))
 			continue;
 		found = true;
+		if (seen[rr->type / 8] & 1U << rr->type % 8)
+			continue;
+		seen[rr->type / 8] |= (uint8_t) (1U << rr->type % 8);
 		if (c->type == DNS_TYPE_RRSIG) /* signatures are not signed */
 			continue;
 		weaken(c, link, check_set(c, msg, rr->owner, rr->type));

@@ -16,6 +16,8 @@
 #define RSA_KEY_MAX 1100
 #define RSA_SIG_MAX 512
 
+#define RSA_EXPONENT_MAX 8
+
 #define ECDSA_DER_MAX 104 /* of two 48-byte numbers: 2 + 2 * (2 + 1 + 48) */
 
 static const struct
@@ -54,6 +56,16 @@ crypt_digest_rank(uint8_t digest)
 		case LDNS_SHA384: return 3;
 		default: return 0;
 	}
+}
+
+/* An exponent as long as the modulus makes a verification as slow as signing (CVE-2006-2940); those
+ * in use have 1 to 5 bytes. RFC 3110 section 2: one byte of length, or 0 and two. */
+static bool
+rsa_exponent_short(const uint8_t *key, size_t len)
+{
+	size_t n = key[0] ? key[0] : (size_t) key[1] << 8 | key[2];
+
+	return n > 0 && n <= RSA_EXPONENT_MAX && n + 3 < len;
 }
 
 /* ECDSA signatures are two numbers end to end on the wire (RFC 6605 section 4); the library wants
@@ -114,6 +126,8 @@ crypt_verify(uint8_t algorithm, const uint8_t *key, size_t key_len, const uint8_
 			continue;
 		if (key_len < algorithms[i].key_min || key_len > algorithms[i].key_max ||
 		    signature_len < algorithms[i].sig_min || signature_len > algorithms[i].sig_max)
+			return false;
+		if (algorithms[i].key_max == RSA_KEY_MAX && !rsa_exponent_short(key, key_len))
 			return false;
 		if (algorithm == LDNS_ECDSAP256SHA256 || algorithm == LDNS_ECDSAP384SHA384)
 			return verify(algorithm, key, key_len, der, ecdsa_der(signature, signature_len, der),

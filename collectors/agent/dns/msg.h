@@ -14,7 +14,7 @@
 
 #include "agent/dns/name.h"
 
-#define DNSMSG_RECORDS_MAX 2048
+#define DNSMSG_RECORDS_MAX 1024
 #define DNSMSG_POOL_MAX    (512 * 1024) /* bytes of uncompressed names and data */
 #define DNSMSG_QUERY_MAX   (12 + DNS_NAME_MAX + 4 + 11)
 #define DNSMSG_UDP_SIZE    1232 /* fits the smallest IPv6 MTU unfragmented (RFC 9715) */

@@ -18,7 +18,8 @@
 
 #include "agent/dns/chainpriv.h"
 
-#define ZONES_MAX 64
+/* RRsets looked at in one authority section: a proof has at most four. */
+#define AUTHORITY_SETS_MAX 48
 
 /* ---- zones ---- */
 
@@ -411,6 +412,9 @@ enum trust
 trust_denials(struct chain *c, const struct dnsmsg *msg, const struct zone *zone, bool all,
               struct denial_set *denials)
 {
+	const struct dns_rr *before = NULL;
+	unsigned sets = 0;
+
 	denial_init(denials, zone->name.bytes, &c->hashes);
 	for (size_t i = 0; i < msg->count; i++)
 	{
@@ -420,6 +424,15 @@ trust_denials(struct chain *c, const struct dnsmsg *msg, const struct zone *zone
 
 		if (rr->section != DNS_AUTHORITY || rr->class != DNS_CLASS_IN || rr->type == DNS_TYPE_RRSIG)
 			continue;
+		/* The records of an RRset mostly stand together; its verdict is kept in any case. */
+		if (before && before->type == rr->type && dname_equal(before->owner, rr->owner))
+			continue;
+		before = rr;
+		if (++sets > AUTHORITY_SETS_MAX)
+		{
+			chain_say(c, 6, "the answer comes with more in its authority section than is verified");
+			return TRUST_BOGUS;
+		}
 		signer = rrset_signer(&set);
 		if ((signer == NULL || !dname_equal(signer, zone->name.bytes)) &&
 		    (!all || (signer == NULL && rr->type == DNS_TYPE_NS)))
