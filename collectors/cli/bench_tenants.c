@@ -64,16 +64,18 @@ tenants_make(PGconn *conn, int from, int to, double *took)
 			fprintf(stderr, "bench: %d tenants\n", i + 1);
 	}
 	/* As the superuser of the private cluster: the derive worker would take minutes. */
-	db_run(conn,
-	       util_fmt("INSERT INTO probectl.result_latest (tenant_id, test_id, agent_id, started_at, "
-	                "received_at, result_id, type, target, port, success, error_type, error, "
-	                "duration_us, latency_ms, loss_ratio, metrics, attributes, item, spark) "
-	                "SELECT t.tenant_id, probectl.uuid_v7(), md5(t.slug)::uuid, now(), now(), "
-	                "probectl.uuid_v7(), 'icmp', '192.0.2.1', 0, true, '', '', 1000, 1.0, 0, '{}', "
-	                "'{}', '\"type\":\"icmp\",\"target\":\"192.0.2.1\",\"metrics\":{}', "
-	                "'{\"t\":1,\"latency_ms\":1,\"ok\":true}' FROM probectl.tenant t, "
-	                "generate_series(1, %d) WHERE substr(t.slug, 7)::integer BETWEEN %d AND %d",
-	                RESULTS, from, to - 1));
+	db_run(
+	    conn,
+	    util_fmt("INSERT INTO probectl.result_latest (tenant_id, test_id, agent_id, started_at, "
+	             "received_at, result_id, type, target, port, success, error_type, error, "
+	             "duration_us, latency_ms, loss_ratio, metrics, attributes, item, spark, names, "
+	             "stale_after) SELECT t.tenant_id, probectl.uuid_v7(), md5(t.slug)::uuid, now(), "
+	             "now(), probectl.uuid_v7(), 'icmp', '192.0.2.1', 0, true, '', '', 1000, 1.0, 0, "
+	             "'{}', '{}', '\"type\":\"icmp\",\"target\":\"192.0.2.1\",\"metrics\":{}', "
+	             "'{\"t\":1,\"latency_ms\":1,\"ok\":true}', '\"test_name\":null,', '1 hour' FROM "
+	             "probectl.tenant t, generate_series(1, %d) WHERE substr(t.slug, 7)::integer "
+	             "BETWEEN %d AND %d",
+	             RESULTS, from, to - 1));
 	db_run(conn, "VACUUM ANALYZE");
 }
 

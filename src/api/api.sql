@@ -128,29 +128,18 @@ BEGIN
   SELECT string_agg(p.item, ','), count(*), array_agg(p.test_id), array_agg(p.agent_id)
     INTO items, found, tests, agents
     FROM (
-      -- What does not change with time was written as JSON when the run arrived (result_latest.item).
-      SELECT s.test_id, s.agent_id, concat(
-               '{"test_id":"', s.test_id, '","agent_id":"', s.agent_id, '","agent_name":', coalesce(to_json(s.agent_name)::text, 'null'),
-               ',"test_name":', coalesce(to_json(s.test_name)::text, 'null'), ',"state":"', s.state,
-               '","interval_seconds":', coalesce(s.interval_seconds::text, 'null'), ',', s.item,
-               ',"spark":[', s.spark, ']}') AS item
-        FROM (
-          SELECT l.test_id, l.agent_id, l.item, l.spark, a.name AS agent_name, t.name AS test_name, t.interval_seconds,
-                 CASE WHEN now - l.started_at > make_interval(secs => 3 * coalesce(t.interval_seconds, 60) + coalesce(t.timeout_seconds, 10)) THEN 'stale'
-                      WHEN l.success THEN 'ok' ELSE 'failed' END AS state
-            FROM probectl.result_latest l
-            LEFT JOIN probectl.agent a ON a.tenant_id = l.tenant_id AND a.agent_id = l.agent_id
-            LEFT JOIN probectl.test t ON t.tenant_id = l.tenant_id AND t.test_id = l.test_id
-           WHERE l.tenant_id = probectl.current_tenant()
-             -- A test that is not visible here hides its results; results without a test are the tenant's as a whole.
-             AND (t.test_id IS NOT NULL OR probectl_internal.may('test.read', NULL))
-             AND (wanted_type IS NULL OR l.type = wanted_type)
-             AND (wanted_test IS NULL OR l.test_id = wanted_test)
-             AND (wanted_agent IS NULL OR l.agent_id = wanted_agent)
-             AND (after_test IS NULL OR (l.test_id, l.agent_id) > (after_test, after_agent))
-        ) s
-       WHERE wanted_state IS NULL OR s.state = wanted_state
-       ORDER BY s.test_id, s.agent_id
+      -- Everything but the state was written as JSON when the run arrived, or when its test or agent changed.
+      SELECT l.test_id, l.agent_id, concat('{"test_id":"', l.test_id, '","agent_id":"', l.agent_id, '","state":"', s.state, '",', l.names, l.item,
+                                           ',"spark":[', l.spark, ']}') AS item
+        FROM probectl.result_latest l,
+             LATERAL (SELECT CASE WHEN l.started_at + l.stale_after < now THEN 'stale' WHEN l.success THEN 'ok' ELSE 'failed' END AS state) s
+       WHERE l.tenant_id = probectl.current_tenant()
+         AND (wanted_type IS NULL OR l.type = wanted_type)
+         AND (wanted_test IS NULL OR l.test_id = wanted_test)
+         AND (wanted_agent IS NULL OR l.agent_id = wanted_agent)
+         AND (after_test IS NULL OR (l.test_id, l.agent_id) > (after_test, after_agent))
+         AND (wanted_state IS NULL OR s.state = wanted_state)
+       ORDER BY l.test_id, l.agent_id
        LIMIT page) p;
   RETURN probectl_internal.json_raw(concat('{"items":[', items, '],"next":', CASE WHEN found = page THEN format('"%s:%s"', tests[found], agents[found]) ELSE 'null' END,
                 ',"collector_running":', probectl_internal.derive_running()::text, '}'));

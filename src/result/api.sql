@@ -16,9 +16,44 @@ $$;
 COMMENT ON FUNCTION probectl.agent_tests(bigint) IS 'tests of the entered agent as a probectl.test.v1.TestBundle; no bundle when the known revision is the current one';
 
 -- Every change of a test moves the tenant's revision; agents that wait for it are woken at commit.
+CREATE OR REPLACE FUNCTION probectl_internal.latest_names(tenant uuid, test uuid, agent uuid, OUT names text, OUT stale_after interval, OUT project_id uuid)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT concat('"agent_name":', coalesce(to_json(a.name)::text, 'null'), ',"test_name":', coalesce(to_json(t.name)::text, 'null'),
+                ',"interval_seconds":', coalesce(t.interval_seconds::text, 'null'), ','),
+         make_interval(secs => 3 * coalesce(t.interval_seconds, 60) + coalesce(t.timeout_seconds, 10)), t.project_id
+    FROM (SELECT 1) one
+    LEFT JOIN probectl.agent a ON a.tenant_id = latest_names.tenant AND a.agent_id = latest_names.agent
+    LEFT JOIN probectl.test t ON t.tenant_id = latest_names.tenant AND t.test_id = latest_names.test
+$$;
+COMMENT ON FUNCTION probectl_internal.latest_names(uuid, uuid, uuid) IS 'what a newest result shows of its test and agent';
+
+CREATE OR REPLACE FUNCTION probectl_internal.latest_rename(tenant uuid, test uuid, agent uuid) RETURNS void
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE probectl.result_latest l SET names = n.names, stale_after = n.stale_after, project_id = n.project_id
+    FROM probectl.result_latest o, LATERAL probectl_internal.latest_names(o.tenant_id, o.test_id, o.agent_id) n
+   WHERE o.tenant_id = latest_rename.tenant AND (latest_rename.test IS NULL OR o.test_id = latest_rename.test)
+     AND (latest_rename.agent IS NULL OR o.agent_id = latest_rename.agent)
+     AND l.tenant_id = o.tenant_id AND l.test_id = o.test_id AND l.agent_id = o.agent_id
+$$;
+COMMENT ON FUNCTION probectl_internal.latest_rename(uuid, uuid, uuid) IS 'brings names into newest results of a test or of an agent';
+
+CREATE OR REPLACE FUNCTION probectl_internal.agent_renamed() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM probectl_internal.latest_rename(NEW.tenant_id, NULL, NEW.agent_id);
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION probectl_internal.agent_renamed() IS 'trigger: an agent has another name';
+
 CREATE OR REPLACE FUNCTION probectl_internal.test_changed() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF TG_OP = 'DELETE' THEN
+    PERFORM probectl_internal.latest_rename(OLD.tenant_id, OLD.test_id, NULL);
+  ELSE
+    PERFORM probectl_internal.latest_rename(NEW.tenant_id, NEW.test_id, NULL);
+  END IF;
   UPDATE probectl.tenant_revision r SET test_revision = r.test_revision + 1 WHERE r.tenant_id = probectl.current_tenant();
   PERFORM pg_notify('probectl_event', probectl.current_tenant() || ' test');
   RETURN NULL;

@@ -72,46 +72,36 @@ typedef struct Latest
 	int point_count;
 } Latest;
 
-static PctlPlan latest_write = {
-    "INSERT INTO probectl.result_latest AS l"
-    " (tenant_id, test_id, agent_id, started_at, received_at, result_id, type, target, port, "
-    "success, error_type, error,"
-    "  duration_us, latency_ms, loss_ratio, metrics, attributes, spark, item)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
-    "         probectl_internal.spark_append('', $18, $19, '-infinity'), $20)"
-    " ON CONFLICT (tenant_id, test_id, agent_id) DO UPDATE SET"
-    "  started_at = excluded.started_at, received_at = excluded.received_at, result_id = "
-    "excluded.result_id,"
-    "  type = excluded.type, target = excluded.target, port = excluded.port, success = "
-    "excluded.success,"
-    "  error_type = excluded.error_type, error = excluded.error, duration_us = "
-    "excluded.duration_us,"
-    "  latency_ms = excluded.latency_ms, loss_ratio = excluded.loss_ratio, metrics = "
-    "excluded.metrics,"
-    "  attributes = excluded.attributes, item = excluded.item,"
-    "  spark = probectl_internal.spark_append(l.spark, $18, $19, l.started_at)"
-    " WHERE excluded.started_at > l.started_at",
-    20,
-    {UUIDOID,
-     UUIDOID,
-     UUIDOID,
-     TIMESTAMPTZOID,
-     TIMESTAMPTZOID,
-     UUIDOID,
-     TEXTOID,
-     TEXTOID,
-     INT4OID,
-     BOOLOID,
-     TEXTOID,
-     TEXTOID,
-     INT8OID,
-     FLOAT8OID,
-     FLOAT8OID,
-     JSONBOID,
-     JSONBOID,
-     TEXTARRAYOID,
-     TIMESTAMPTZARRAYOID,
-     TEXTOID}};
+/* The parameters of both statements. */
+#define LATEST_TYPES                                                                               \
+	{                                                                                              \
+		UUIDOID, UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, TEXTOID, TEXTOID,      \
+		    INT4OID, BOOLOID, TEXTOID, TEXTOID, INT8OID, FLOAT8OID, FLOAT8OID, JSONBOID, JSONBOID, \
+		    TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID                                             \
+	}
+
+/* Nearly every run finds its row; what comes from the test and the agent stays as it is. */
+static PctlPlan latest_update = {
+    "UPDATE probectl.result_latest l SET started_at = $4, received_at = $5, result_id = $6, type = "
+    "$7,"
+    " target = $8, port = $9, success = $10, error_type = $11, error = $12, duration_us = $13,"
+    " latency_ms = $14, loss_ratio = $15, metrics = $16, attributes = $17, item = $20,"
+    " spark = probectl_internal.spark_append(l.spark, $18, $19, l.started_at)"
+    " WHERE l.tenant_id = $1 AND l.test_id = $2 AND l.agent_id = $3 AND l.started_at < $4",
+    20, LATEST_TYPES};
+
+/* The first run of a test on an agent; a row that is there has a newer run. */
+static PctlPlan latest_insert = {
+    "INSERT INTO probectl.result_latest (tenant_id, test_id, agent_id, started_at, received_at, "
+    "result_id,"
+    "  type, target, port, success, error_type, error, duration_us, latency_ms, loss_ratio, "
+    "metrics,"
+    "  attributes, spark, item, names, stale_after, project_id)"
+    " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
+    "  probectl_internal.spark_append('', $18, $19, '-infinity'), $20, n.names, n.stale_after, "
+    "n.project_id"
+    "  FROM probectl_internal.latest_names($1, $2, $3) n ON CONFLICT DO NOTHING",
+    20, LATEST_TYPES};
 
 /* Keeps the newest points in ascending order; runs of one test arrive nearly sorted. */
 static void
@@ -205,7 +195,7 @@ item_jsonb(StringInfo item, const char *name, Datum value, const char *end)
 	                 end);
 }
 
-/* The members of the API's JSON object that stay as they are until the next run; args as of latest_write. */
+/* The members of the API's JSON object that stay as they are until the next run; args as of latest_update. */
 static Datum
 item_datum(const Datum *args, const char *nulls)
 {
@@ -252,7 +242,8 @@ latest_upsert(const pg_uuid_t *tenant, const Latest *latest, TupleDesc desc)
 	args[18] = PointerGetDatum(
 	    construct_array(at, latest->point_count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
 	args[19] = item_datum(args, nulls);
-	pctl_plan_run(&latest_write, args, nulls, false, 0);
+	if (pctl_plan_run(&latest_update, args, nulls, false, 0) == 0)
+		pctl_plan_run(&latest_insert, args, nulls, false, 0);
 }
 
 static HTAB *

@@ -23,13 +23,16 @@ CREATE POLICY permission_deletes ON probectl.test AS RESTRICTIVE FOR DELETE TO p
   USING (probectl_internal.may('test.write', project_id)
          AND NOT (probectl_internal.principal_policies() AND probectl_internal.policy_denies('test.write', jsonb_build_object('type', type, 'project_id', project_id))));
 CREATE POLICY permission_reads ON probectl.result AS RESTRICTIVE FOR SELECT TO probectl_app USING (probectl_internal.holds('test.read'));
-CREATE POLICY permission_reads ON probectl.result_latest AS RESTRICTIVE FOR SELECT TO probectl_app USING (probectl_internal.holds('test.read'));
+CREATE POLICY permission_reads ON probectl.result_latest AS RESTRICTIVE FOR SELECT TO probectl_app
+  USING (probectl_internal.may('test.read', project_id)
+         AND NOT (probectl_internal.principal_policies() AND probectl_internal.policy_denies('test.read', jsonb_build_object('type', type, 'project_id', project_id))));
 CREATE POLICY permission_deletes ON probectl.result_latest AS RESTRICTIVE FOR DELETE TO probectl_app USING (probectl_internal.holds('test.write'));
 GRANT SELECT, INSERT, UPDATE, DELETE ON probectl.test TO probectl_app;
 GRANT SELECT ON probectl.result TO probectl_app;
 GRANT SELECT, DELETE ON probectl.result_latest TO probectl_app;
 GRANT EXECUTE ON FUNCTION probectl.agent_tests(bigint) TO probectl_app;
 
+CREATE TRIGGER renamed AFTER UPDATE OF name ON probectl.agent FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION probectl_internal.agent_renamed();
 CREATE TRIGGER stamp BEFORE UPDATE ON probectl.test FOR EACH ROW EXECUTE FUNCTION probectl_internal.test_stamp();
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON probectl.test FOR EACH ROW EXECUTE FUNCTION probectl_internal.test_changed();
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON probectl.test FOR EACH ROW EXECUTE FUNCTION probectl_internal.audit_row('test', 'test_id');

@@ -69,8 +69,13 @@ CREATE TABLE probectl.result_latest (
   attributes jsonb NOT NULL,
   item text NOT NULL,
   spark text NOT NULL,
+  names text NOT NULL,
+  stale_after interval NOT NULL,
+  project_id uuid,
   PRIMARY KEY (tenant_id, test_id, agent_id)
 ) WITH (fillfactor = 50, toast_tuple_target = 8160); -- read far more often than written: nothing is compressed
 COMMENT ON TABLE probectl.result_latest IS 'newest run of each test on each agent; derived from result by the derive worker';
+COMMENT ON COLUMN probectl.result_latest.names IS 'members of that object that come from the test and the agent; with stale_after and project_id kept by triggers on those';
+COMMENT ON COLUMN probectl.result_latest.stale_after IS 'age from which the result is stale: three intervals of the test and its timeout';
 COMMENT ON COLUMN probectl.result_latest.item IS 'members of the JSON object the API shows, written once: everything but names, state and sparkline';
 COMMENT ON COLUMN probectl.result_latest.spark IS 'last 30 runs, oldest first, with commas between, each a JSON object {"t": Unix milliseconds, "latency_ms": number or null, "ok": boolean}';
