@@ -39,6 +39,14 @@ SRCS := \
 	src/result/decode.c \
 	src/result/latest.c \
 	src/result/store.c \
+	src/metric/chunk.c \
+	src/metric/compact.c \
+	src/metric/derive.c \
+	src/metric/fold.c \
+	src/metric/query.c \
+	src/metric/samples.c \
+	src/metric/series.c \
+	src/metric/store.c \
 	src/provider/operator.c \
 	src/api/call.c
 
@@ -55,6 +63,7 @@ SQL := \
 	src/provider/schema.sql \
 	src/stream/schema.sql \
 	src/result/schema.sql \
+	src/metric/schema.sql \
 	src/api/schema.sql \
 	src/core/api.sql \
 	src/audit/api.sql \
@@ -64,6 +73,7 @@ SQL := \
 	src/provider/break_glass.sql \
 	src/stream/api.sql \
 	src/result/api.sql \
+	src/metric/api.sql \
 	src/api/api.sql \
 	src/api/route.sql \
 	src/core/policy.sql \
@@ -73,6 +83,7 @@ SQL := \
 	src/provider/policy.sql \
 	src/stream/policy.sql \
 	src/result/policy.sql \
+	src/metric/policy.sql \
 	src/api/policy.sql \
 	src/final.sql
 
@@ -88,6 +99,8 @@ REGRESS := \
 	audit_chain \
 	stream_ingest \
 	result_latest \
+	metric_store \
+	metric_query \
 	api_call
 
 ISOLATION := \

@@ -31,6 +31,14 @@ CREATE OR REPLACE FUNCTION probectl_internal.api_schemas() RETURNS jsonb
     "received_at": {"type": "string", "format": "date-time"}, "interval_seconds": {"type": ["integer", "null"]},
     "spark": {"type": "array", "maxItems": 30, "items": {"type": "object", "properties": {
       "t": {"type": "integer", "description": "Unix milliseconds"}, "latency_ms": {"type": ["number", "null"]}, "ok": {"type": "boolean"}}}}}}]},
+  "MetricSeries": {"type": "object", "properties": {
+    "series_id": {"type": "string", "format": "uuid"}, "name": {"type": "string"}, "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+    "first_seen": {"type": "string", "format": "date-time"}, "last_seen": {"type": "string", "format": "date-time", "description": "as of the last compaction"}}},
+  "MetricPoints": {"type": "object", "properties": {
+    "series_id": {"type": "string", "format": "uuid"}, "name": {"type": "string"}, "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+    "points": {"type": "array", "items": {"type": "object", "properties": {
+      "t": {"type": "integer", "description": "start of the step, Unix milliseconds"}, "value": {"type": "number"}, "min": {"type": "number"}, "max": {"type": "number"},
+      "samples": {"type": "integer"}}}}}},
   "Agent": {"type": "object", "properties": {
     "agent_id": {"type": "string", "format": "uuid"}, "name": {"type": "string"}, "hostname": {"type": "string"}, "version": {"type": "string"},
     "status": {"type": "string", "enum": ["registered", "online", "offline", "revoked"]}, "capabilities": {"type": "array", "items": {"type": "string"}},
@@ -45,6 +53,8 @@ CREATE OR REPLACE FUNCTION probectl_internal.api_schemas() RETURNS jsonb
     "tenant": {"type": "object", "properties": {"tenant_id": {"type": "string", "format": "uuid"}, "slug": {"type": "string"}, "name": {"type": "string"}}},
     "principal": {"type": "object", "properties": {"kind": {"type": "string"}, "id": {"type": ["string", "null"]}, "name": {"type": ["string", "null"]},
       "email": {"type": ["string", "null"]}}},
+    "branding": {"type": "object", "properties": {"product_name": {"type": "string"}, "accent": {"type": ["string", "null"], "description": "colour, #rrggbb"},
+      "logo_svg": {"type": ["string", "null"]}, "support_url": {"type": ["string", "null"]}}},
     "permissions": {"type": "array", "items": {"type": "string"}}}},
   "JoinToken": {"type": "object", "properties": {"token": {"type": "string"}, "expires_at": {"type": "string", "format": "date-time"}}}
 } $json$::jsonb $$;
@@ -86,6 +96,16 @@ INSERT INTO probectl.api_route (method, path, permission, handler, success, stre
   ('POST', '/v1/agents/join-tokens', 'agent.write', 'join_token_create', 201, false, 'A token that enrols one agent', '{}',
    '{"type": "object", "properties": {"ttl_minutes": {"type": "integer", "minimum": 1, "maximum": 10080, "default": 60},
      "agent_id": {"type": ["string", "null"], "format": "uuid", "description": "renew this agent instead of making one"}}}', probectl_internal.one_of('JoinToken')),
+  ('GET', '/v1/metrics/series', 'metrics.read', 'metrics_series', 200, false, 'Metric series by name and labels',
+   '{"name": {"type": "string"}, "match": {"type": "string", "description": "{label=\"value\",label!=\"value\",label=~\"expression\",label!~\"expression\"}"},
+     "limit": {"type": "integer", "maximum": 1000, "default": 100}, "after": {"type": "string"}}', NULL, probectl_internal.list_of('MetricSeries')),
+  ('GET', '/v1/metrics/query', 'metrics.read', 'metrics_query', 200, false, 'Series in equal steps, with the extremes of each step',
+   '{"name": {"type": "string"}, "match": {"type": "string"}, "start": {"type": "string", "format": "date-time"}, "end": {"type": "string", "format": "date-time"},
+     "step": {"type": "integer", "minimum": 1, "description": "seconds"}, "q": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5},
+     "function": {"type": "string", "enum": ["avg", "min", "max", "sum", "count", "first", "last", "delta", "increase", "rate", "quantile"], "default": "avg"},
+     "limit": {"type": "integer", "maximum": 500, "default": 50}, "after": {"type": "string"}}',
+   NULL, jsonb_set(probectl_internal.list_of('MetricPoints'), '{properties,collector_running}',
+                   '{"type": "boolean", "description": "false: series are not being kept up to date"}')),
   ('GET', '/v1/audit', 'audit.read', 'audit_list', 200, false, 'Audit chain of the tenant, newest first',
    '{"limit": {"type": "integer", "maximum": 1000, "default": 100}, "after": {"type": "string"}}', NULL, probectl_internal.list_of('AuditEvent'))
 ON CONFLICT (method, path) DO UPDATE SET

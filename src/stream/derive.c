@@ -6,9 +6,10 @@
 #include "postgres.h"
 
 #include "core/worker.h"
+#include "metric/derive.h"
 #include "result/latest.h"
 
-static long (*const readers[])(void) = {pctl_latest_pass};
+static long (*const readers[])(void) = {pctl_latest_pass, pctl_metric_pass};
 
 /* One pass of the derive worker. */
 long

@@ -45,7 +45,7 @@ class Party:
         pace is left out."""
         return {table: stack.sql("SELECT count(*), md5(string_agg(x::text, ',' ORDER BY x::text)) FROM %s x"
                                  " WHERE tenant_id = '%s'" % (table, self.tenant))[0]
-                for table in tenant_tables(stack) if table != "probectl.result_latest"}
+                for table in tenant_tables(stack) if table != "probectl.result_latest" and not table.startswith("probectl.metric_")}
 
 
 def tenant_tables(stack, partitions=False):

@@ -13,7 +13,8 @@ import rig
 import seed
 
 # Written by C alone or derived; who changed them is not a question. Everything else is audited.
-NOT_AUDITED = ("audit_event", "audit_head", "audit_checkpoint", "ledger", "result", "result_latest", "stream_position", "dead_letter", "agent_state", "tenant_revision")
+NOT_AUDITED = ("audit_event", "audit_head", "audit_checkpoint", "ledger", "result", "result_latest", "stream_position", "dead_letter", "agent_state", "tenant_revision",
+               "metric_series", "metric_hot", "metric_chunk", "metric_state")
 RULES = {
     "row-level security is on and forced": """
         SELECT t.name FROM rel t WHERE t.tenant AND t.relkind IN ('r', 'p') AND NOT (t.relrowsecurity AND t.relforcerowsecurity)""",
@@ -68,7 +69,7 @@ RULES = {
         SELECT t.name FROM rel t WHERE t.relname ~ 'audit_(event|checkpoint)$'
            AND (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = t.oid AND g.tgfoid = 'probectl_internal.audit_fixed'::regproc AND g.tgenabled IN ('O', 'A') AND (g.tgtype & 27 = 27 OR g.tgtype & 34 = 34)) <> 2""",
     "what is limited is counted": """
-        SELECT n FROM unnest(ARRAY['agent', 'test', 'tenant_user']) n WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = ('probectl.' || n)::regclass
+        SELECT n FROM unnest(ARRAY['agent', 'test', 'tenant_user', 'metric_series']) n WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = ('probectl.' || n)::regclass
            AND g.tgfoid = 'probectl_internal.quota_count'::regproc AND g.tgenabled IN ('O', 'A') AND g.tgtype & 15 = 15)""",
 }
 # The registry of tenants is the platform's: names and states, granted to nobody.

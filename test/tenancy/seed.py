@@ -23,7 +23,7 @@ SCHEMAS = "('probectl', 'probectl_internal', 'probectl_api')"
 TOLD = {"tenant_user.email": "'u' || i || '@example.net'", "credential.kind": "'token'", "role.permissions": "'{}'::text[]",
         "agent_certificate.not_after": "now() + interval '1 day'",
         "agent_certificate.serial": "'abc' || md5(random()::text)::text COLLATE \"C\"",
-        "access_policy.permission": "'test.read'", "break_glass_grant.state": "'requested'",
+        "access_policy.permission": "'test.read'", "metric_chunk.level": "i % 3", "break_glass_grant.state": "'requested'",
         "break_glass_grant.reason": "'a reason that is long enough ' || i", "audit_checkpoint.prev_size": "i - 1", "audit_checkpoint.size": "i",
         "credential.hash": "sha256(convert_to(random()::text, 'UTF8'))"}
 KEEP = {"tenant_user.issuer", "tenant_user.status", "audit_head", "audit_checkpoint", "tenant_quota.limit_value", "tenant_quota.used", "tenant_budget",

@@ -1,0 +1,260 @@
+-- SPDX-License-Identifier: PostgreSQL
+--
+-- Every function over series against plain SQL over a plain table, on random samples that come late, twice, in pieces and
+-- with gaps; then the API.
+\set VERBOSITY terse
+\set SHOW_CONTEXT never
+\set ON_ERROR_STOP off
+SELECT probectl.tenant_create('query-a', 'Query A') AS a \gset
+SELECT probectl.tenant_create('query-b', 'Query B') AS b \gset
+SELECT setseed(0.5);
+-- Series: a gauge with decimals, a counter that starts again, one with gaps of hours, one of odd doubles, one that is made of one sample.
+CREATE TABLE regress.series (kind text PRIMARY KEY, series_id uuid DEFAULT gen_random_uuid(), scale double precision);
+INSERT INTO regress.series (kind) VALUES ('gauge'), ('counter'), ('gaps'), ('odd'), ('one'), ('none');
+CREATE TABLE regress.plain (kind text, at timestamptz, value double precision, n serial);
+INSERT INTO regress.plain (kind, at, value)
+  SELECT 'gauge', '2100-01-15 08:00:00+00'::timestamptz + i * interval '7 s' + random() * interval '3 s', round((20 + 5 * sin(i / 50.0) + random())::numeric, 3)::double precision FROM generate_series(1, 1500) i
+  UNION ALL SELECT 'counter', '2100-01-15 08:00:00+00'::timestamptz + i * interval '10 s', i % 313 * 17 + i % 5 FROM generate_series(1, 1000) i
+  UNION ALL SELECT 'gaps', '2100-01-15 07:00:00+00'::timestamptz + i * interval '11 s' + i / 60 * interval '33 min', random() * 1000 - 500 FROM generate_series(1, 400) i
+  UNION ALL SELECT 'odd', '2100-01-15 09:00:00+00'::timestamptz + i * interval '1.000001 s', (random() - 0.5) * 10 ^ (i % 40 - 20) FROM generate_series(1, 900) i
+  UNION ALL SELECT 'one', '2100-01-15 09:30:00+00'::timestamptz, 42;
+-- Some come again, with another value that holds.
+INSERT INTO regress.plain (kind, at, value) SELECT kind, at, value + 1 FROM regress.plain WHERE kind = 'gauge' AND n % 10 = 3;
+CREATE FUNCTION regress.packed(series uuid, at timestamptz[], value double precision[]) RETURNS bytea LANGUAGE sql STABLE AS $$
+  SELECT uuid_send(series) || int8send(cardinality(at)) || string_agg(int8send((extract(epoch FROM a) * 1000000)::bigint - 946684800000000) || float8send(v), '' ORDER BY i)
+    FROM unnest(at, value) WITH ORDINALITY u (a, v, i)
+$$;
+CREATE FUNCTION regress.series_make(which text) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO probectl.metric_series (tenant_id, series_id, hash, name, labels, first_seen, last_seen)
+    SELECT probectl.current_tenant(), s.series_id, sha256(convert_to(s.kind || which, 'UTF8')), 'probectl_probe_' || s.kind,
+           jsonb_build_object('kind', s.kind, 'server_address', s.kind || '.example', 'quote', 'a"b'), now(), now() FROM regress.series s
+$$;
+BEGIN;
+SELECT probectl_internal.tenant_bind(:'a');
+SELECT regress.series_make('a');
+COMMIT;
+-- In five pieces, by a hash: none is in the order of time. After the third what is there is compacted.
+CREATE PROCEDURE regress.fill(tenant uuid) LANGUAGE plpgsql AS $$
+DECLARE
+  pieces bytea;
+BEGIN
+  FOR piece IN 0 .. 5 LOOP
+    SELECT string_agg(x.bytes, '') INTO pieces FROM (
+      SELECT regress.packed(s.series_id, array_agg(p.at ORDER BY hashint4(p.n)), array_agg(p.value ORDER BY hashint4(p.n))) AS bytes
+        FROM regress.plain p JOIN regress.series s USING (kind)
+       WHERE CASE WHEN p.n > 3801 THEN 5 ELSE abs(hashint4(p.n / 10)) % 5 END = piece GROUP BY s.series_id) x;
+    PERFORM probectl.enter_tenant(tenant);
+    PERFORM probectl.metric_append(pieces);
+    COMMIT;
+    IF piece = 2 THEN
+      PERFORM probectl_internal.tenant_bind(tenant);
+      PERFORM probectl_internal.metric_compact(100);
+      COMMIT;
+    END IF;
+  END LOOP;
+END
+$$;
+CALL regress.fill(:'a');
+DELETE FROM regress.plain p USING regress.plain q WHERE q.kind = p.kind AND q.at = p.at AND q.n > p.n;
+UPDATE regress.series s SET scale = (SELECT max(abs(p.value)) FROM regress.plain p WHERE p.kind = s.kind);
+SELECT kind, count(*) FROM regress.plain GROUP BY 1 ORDER BY 1;
+SELECT (SELECT count(*) > 0 FROM probectl.metric_hot WHERE tenant_id = :'a') AS hot, (SELECT count(*) > 0 FROM probectl.metric_chunk WHERE tenant_id = :'a') AS chunks;
+GRANT SELECT ON regress.plain, regress.series TO PUBLIC;
+
+-- The plain answer. A pair belongs to the bucket of its later sample; the first sample of the range has no pair.
+CREATE FUNCTION regress.oracle(which text, function text, start_at timestamptz, end_at timestamptz, step interval, q double precision)
+  RETURNS TABLE (at timestamptz, value double precision, min double precision, max double precision, samples bigint) LANGUAGE sql STABLE AS $$
+  WITH paired AS (
+    SELECT p.at, p.value, start_at + floor(extract(epoch FROM p.at - start_at) / extract(epoch FROM step)) * step AS bucket,
+           p.value - lag(p.value) OVER w AS delta, CASE WHEN p.value < lag(p.value) OVER w THEN p.value ELSE p.value - lag(p.value) OVER w END AS increase,
+           extract(epoch FROM p.at - lag(p.at) OVER w) AS covered
+      FROM regress.plain p WHERE p.kind = which AND p.at >= start_at AND p.at < end_at WINDOW w AS (ORDER BY p.at)),
+  answered AS (
+    SELECT bucket, CASE function WHEN 'avg' THEN avg(value) WHEN 'min' THEN min(value) WHEN 'max' THEN max(value) WHEN 'sum' THEN sum(value) WHEN 'count' THEN count(*)
+                                 WHEN 'first' THEN (array_agg(value ORDER BY at))[1] WHEN 'last' THEN (array_agg(value ORDER BY at DESC))[1]
+                                 WHEN 'delta' THEN sum(delta) WHEN 'increase' THEN sum(increase) WHEN 'rate' THEN sum(increase) / sum(covered)
+                                 WHEN 'quantile' THEN percentile_cont(q) WITHIN GROUP (ORDER BY value) END AS value,
+           min(value) AS min, max(value) AS max, count(*) AS samples
+      FROM paired GROUP BY bucket)
+  SELECT * FROM answered a WHERE a.value IS NOT NULL
+$$;
+-- Alike up to the order in which doubles are added.
+CREATE FUNCTION regress.alike(x double precision, y double precision, scale double precision) RETURNS boolean LANGUAGE sql IMMUTABLE
+  AS $$ SELECT x IS NOT NULL AND y IS NOT NULL AND abs(x - y) <= 1e-9 * greatest(abs(x), abs(y), scale) $$;
+CREATE TABLE regress.range (start_at timestamptz, end_at timestamptz, step interval);
+INSERT INTO regress.range VALUES ('2100-01-15 08:00:00+00', '2100-01-15 11:00:00+00', '1 minute'), ('2100-01-15 09:20:00+00', '2100-01-15 09:40:00+00', '5 s'),
+  ('2100-01-15 08:17:03.5+00', '2100-01-15 09:31:01.25+00', '37.75 s'), ('2100-01-15 00:00:00+00', '2100-01-16 00:00:00+00', '1 day'), ('2100-01-15 08:10:00+00', '2100-01-15 08:10:00+00', '1 s'),
+  ('2100-01-15 09:30:00+00', '2100-01-15 09:30:00.000001+00', '1 s'), ('2100-01-14 00:00:00+00', '2100-01-14 01:00:00+00', '1 minute');
+GRANT SELECT ON regress.range TO PUBLIC;
+CREATE TABLE regress.asked AS
+  SELECT f.name, f.i, s.series_id, s.kind, CASE WHEN f.name IN ('sum', 'increase', 'delta', 'avg', 'rate') THEN s.scale ELSE 0 END AS scale, r.*, q.q
+    FROM unnest('{avg,min,max,sum,count,first,last,delta,increase,rate,quantile}'::text[]) WITH ORDINALITY f (name, i), regress.series s, regress.range r,
+         unnest(CASE f.name WHEN 'quantile' THEN '{0,0.25,0.99,1}'::double precision[] ELSE '{0.5}' END) q (q);
+CREATE TABLE regress.expected AS SELECT a.name, a.kind, a.start_at, a.step, a.q, o.* FROM regress.asked a, LATERAL regress.oracle(a.kind, a.name, a.start_at, a.end_at, a.step, a.q) o;
+GRANT SELECT ON regress.asked, regress.expected TO PUBLIC;
+CREATE FUNCTION regress.differences(tenant uuid) RETURNS TABLE (function text, answers bigint, wrong bigint) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM probectl.enter_tenant(tenant);
+  RETURN QUERY
+    WITH answered AS MATERIALIZED (SELECT a.name, a.i, a.kind, a.start_at, a.step, a.q, a.scale, w.* FROM regress.asked a, LATERAL probectl.metric_window(a.series_id, a.name, a.start_at, a.end_at, a.step, a.q) w)
+    SELECT coalesce(w.name, o.name), count(*), count(*) FILTER (WHERE NOT coalesce(regress.alike(w.value, o.value, w.scale) AND w.min = o.min AND w.max = o.max AND w.samples = o.samples, false))
+      FROM answered w FULL JOIN regress.expected o ON o.name = w.name AND o.kind = w.kind AND o.start_at = w.start_at AND o.step = w.step AND o.q = w.q AND o.at = w.at
+     GROUP BY 1 ORDER BY min(w.i);
+END
+$$;
+SELECT * FROM regress.differences(:'a');
+-- The samples themselves, in order, each once.
+CREATE FUNCTION regress.read_differences(tenant uuid) RETURNS TABLE (missing bigint, more bigint, unordered bigint) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM probectl.enter_tenant(tenant);
+  RETURN QUERY
+    WITH r AS MATERIALIZED (SELECT s.kind, x.at, x.value, x.i FROM regress.series s, LATERAL ROWS FROM (probectl.metric_read(s.series_id, '2000-01-01', '2200-01-01')) WITH ORDINALITY x (at, value, i))
+    SELECT (SELECT count(*) FROM (SELECT kind, at, value FROM regress.plain EXCEPT ALL SELECT kind, at, value FROM r) d), (SELECT count(*) FROM (SELECT kind, at, value FROM r EXCEPT ALL SELECT kind, at, value FROM regress.plain) d),
+           (SELECT count(*) FROM r x JOIN r y ON y.kind = x.kind AND y.i = x.i + 1 WHERE y.at <= x.at);
+END
+$$;
+SELECT * FROM regress.read_differences(:'a');
+-- The same when all is compacted.
+BEGIN;
+SET LOCAL probectl.clock = '2100-01-15T12:10:00Z';
+SELECT probectl_internal.tenant_bind(:'a');
+SELECT probectl_internal.metric_compact(100) IS NOT NULL AS compacted;
+COMMIT;
+SELECT count(*) FROM probectl.metric_hot WHERE tenant_id = :'a';
+SELECT * FROM regress.differences(:'a') WHERE wrong > 0;
+SELECT * FROM regress.read_differences(:'a');
+-- Chunks of a series and level are in order and never overlap, and hold 120 to 240 rows where there are so many.
+SELECT count(*) FROM (SELECT t0, lag(t1) OVER (PARTITION BY series_id, level ORDER BY t0) AS before FROM probectl.metric_chunk WHERE tenant_id = :'a') c WHERE t0 <= before;
+SELECT max(samples) <= 240 AS full, count(*) FILTER (WHERE samples < 120 AND of > 1) AS short FROM (SELECT samples, count(*) OVER (PARTITION BY series_id, level) AS of FROM probectl.metric_chunk WHERE tenant_id = :'a') c;
+
+-- Correlation, the greatest, and a query by name and labels.
+BEGIN;
+SELECT probectl.enter_tenant(:'a');
+SELECT abs(probectl.metric_correlation(a.series_id, b.series_id, '2100-01-15 08:00:00+00', '2100-01-15 11:00:00+00', '1 minute')
+           - (SELECT corr(x.value, y.value) FROM regress.oracle('gauge', 'avg', '2100-01-15 08:00:00+00', '2100-01-15 11:00:00+00', '1 minute', 0.5) x JOIN regress.oracle('counter', 'avg', '2100-01-15 08:00:00+00', '2100-01-15 11:00:00+00', '1 minute', 0.5) y USING (at))) < 1e-9 AS alike
+  FROM regress.series a, regress.series b WHERE a.kind = 'gauge' AND b.kind = 'counter';
+SELECT round(probectl.metric_correlation(series_id, series_id, '2100-01-15 08:00:00+00', '2100-01-15 11:00:00+00', '1 minute')::numeric, 9) AS itself,
+       probectl.metric_correlation(series_id, gen_random_uuid(), '2100-01-15 08:00:00+00', '2100-01-15 11:00:00+00', '1 minute') IS NULL AS with_none FROM regress.series WHERE kind = 'gauge';
+SELECT probectl.metric_correlation(a.series_id, b.series_id, '2100-01-15 08:00:00+00', '2100-01-15 11:00:00+00', '1 minute') IS NULL AS does_not_vary FROM regress.series a, regress.series b WHERE a.kind = 'gauge' AND b.kind = 'one';
+SELECT count(*), bool_and(q.series_id = s.series_id) AS of_it FROM regress.series s, probectl.metric_query('probectl_probe_gauge', '{kind="gauge",server_address=~"gau.*"}', 'max', '2100-01-15 08:00:00+00', '2100-01-15 11:00:00+00', '1 hour') q WHERE s.kind = 'gauge';
+SELECT value = (SELECT max(value) FROM regress.plain WHERE kind = 'gauge') AS greatest FROM probectl.metric_top('probectl_probe_gauge', '', 'max', '2100-01-15 08:00:00+00', '2100-01-15 12:00:00+00', 3);
+SELECT count(*) FROM probectl.metric_query('probectl_probe_gauge', 'kind!="gauge"', 'max', '2100-01-15 08:00:00+00', '2100-01-15 11:00:00+00', '1 hour');
+-- What is refused.
+SAVEPOINT s;
+SELECT * FROM probectl.metric_window(gen_random_uuid(), 'median', '2100-01-15', '2100-01-16', '1 hour');
+ROLLBACK TO s;
+SELECT * FROM probectl.metric_window(gen_random_uuid(), 'avg', '2100-01-15', '2100-01-16', '0 s');
+ROLLBACK TO s;
+SELECT * FROM probectl.metric_window(gen_random_uuid(), 'avg', '2100-01-15', '2100-01-16', '1 month');
+ROLLBACK TO s;
+SELECT * FROM probectl.metric_window(gen_random_uuid(), 'avg', '-infinity', 'infinity', '1 hour');
+ROLLBACK TO s;
+SELECT * FROM probectl.metric_window(gen_random_uuid(), 'avg', '2000-01-15', '2100-01-16', '1 s');
+ROLLBACK TO s;
+SELECT * FROM probectl.metric_window(gen_random_uuid(), 'quantile', '2100-01-15', '2100-01-16', '1 hour', 1.5);
+ROLLBACK TO s;
+SELECT * FROM probectl.metric_window(gen_random_uuid(), 'avg', '2100-01-15', '2100-01-16', '1 hour');
+SELECT m, probectl_internal.metric_matchers(m) FROM unnest(ARRAY['', '{}', 'a="b"', ' { a = "b" , c!="d\"e\\" } ', 'a=~"x|y",b!~""']) m;
+SELECT probectl_internal.metric_matchers('a');
+ROLLBACK TO s;
+SELECT probectl_internal.metric_matchers('a="b" c="d"');
+ROLLBACK TO s;
+SELECT probectl_internal.metric_matchers('a=~"("');
+ROLLBACK TO s;
+SELECT probectl_internal.metric_matchers('a="b",');
+SELECT probectl.metric_append('\x00');
+ROLLBACK TO s;
+SELECT probectl.metric_append(uuid_send(gen_random_uuid()) || int8send(0));
+ROLLBACK TO s;
+SELECT probectl.metric_append(uuid_send(series_id) || int8send(1000000000000)) FROM regress.series WHERE kind = 'one';
+ROLLBACK TO s;
+SELECT probectl.metric_append(uuid_send(series_id) || int8send(1) || int8send(0) || float8send('NaN')) FROM regress.series WHERE kind = 'one';
+ROLLBACK TO s;
+SELECT probectl.metric_append(uuid_send(series_id) || int8send(0)) FROM regress.series WHERE kind = 'one';
+-- Samples are read through the functions only.
+SELECT FROM probectl.metric_chunk;
+ROLLBACK TO s;
+SELECT FROM probectl.metric_hot;
+ROLLBACK;
+-- Another tenant sees none of it by the same identifiers.
+BEGIN;
+SELECT probectl.enter_tenant(:'b');
+SELECT count(*) FROM regress.series s, LATERAL probectl.metric_read(s.series_id, '2000-01-01', '2200-01-01') r;
+SELECT count(*) FROM regress.series s, LATERAL probectl.metric_window(s.series_id, 'count', '2100-01-15', '2100-01-16', '1 day') r;
+ROLLBACK;
+-- Nobody but an administrator adds samples.
+CALL regress.user(:'a', 'admin@example.net', 'admin', NULL, NULL) \gset admin_
+CALL regress.user(:'a', 'viewer@example.net', 'viewer', NULL, NULL) \gset viewer_
+CALL regress.user(:'b', 'admin@example.net', 'admin', NULL, NULL) \gset other_
+BEGIN;
+SELECT FROM probectl.enter_session(:'admin_token');
+SELECT probectl.metric_append('');
+ROLLBACK;
+
+-- The API.
+\pset format unaligned
+\pset tuples_only on
+CREATE PROCEDURE regress.ask(token text, path text, query jsonb, INOUT status text DEFAULT NULL, INOUT answer text DEFAULT NULL) LANGUAGE plpgsql AS $$
+DECLARE
+  detail text;
+BEGIN
+  BEGIN
+    PERFORM probectl.enter_session(token);
+    SELECT c.status::text, regexp_replace(c.body, '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', '<uuid>', 'g') INTO status, answer FROM probectl.api_call('GET', path, '{}', query, NULL) c;
+  EXCEPTION
+    WHEN OTHERS THEN
+      GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+      status := SQLSTATE;
+      answer := concat_ws(' | ', SQLERRM, nullif(detail, ''));
+  END;
+  COMMIT;
+END
+$$;
+UPDATE probectl.metric_series SET first_seen = '2100-01-15 08:00:00+00', last_seen = '2100-01-15 11:00:00+00' WHERE tenant_id = :'a';
+CALL regress.ask(:'viewer_token', '/v1/metrics/series', '{"name": "probectl_probe_one"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/series', '{"match": "{kind=~\"g.*\",server_address!=\"gaps.example\",none=\"\"}"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/series', '{"match": "{__name__=\"probectl_probe_odd\"}"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "start": "2100-01-15T09:29:30Z", "end": "2100-01-15T09:31:00Z", "step": "60"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_counter", "start": "2100-01-15T08:00:00Z", "end": "2100-01-15T11:00:00Z", "step": "3600", "function": "increase"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_counter", "start": "2100-01-15T08:00:00Z", "end": "2100-01-15T11:00:00Z", "step": "3600", "function": "quantile", "q": "0.9"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "end": "2100-01-16T09:00:00Z", "start": "2100-01-15T08:59:59Z"}');
+CALL regress.ask(:'other_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "start": "2100-01-15T09:29:30Z", "end": "2100-01-15T09:31:00Z"}');
+CALL regress.ask(:'other_token', '/v1/metrics/series', '{}');
+-- Page by page: every series once.
+CREATE FUNCTION regress.pages(token text) RETURNS TABLE (pages integer, series bigint) LANGUAGE plpgsql AS $$
+DECLARE
+  body json;
+  seen text[] := '{}';
+  query jsonb := '{"limit": "2"}';
+BEGIN
+  pages := 0;
+  PERFORM probectl.enter_session(token);
+  LOOP
+    SELECT c.body::json INTO body FROM probectl.api_call('GET', '/v1/metrics/series', '{}', query, NULL) c;
+    pages := pages + 1;
+    seen := seen || ARRAY(SELECT i ->> 'series_id' FROM json_array_elements(body -> 'items') i);
+    EXIT WHEN body ->> 'next' IS NULL;
+    query := query || jsonb_build_object('after', body ->> 'next');
+  END LOOP;
+  series := (SELECT count(DISTINCT s) FROM unnest(seen) s);
+  RETURN NEXT;
+END
+$$;
+SELECT * FROM regress.pages(:'viewer_token');
+-- What is refused, and with which field.
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "x", "function": "median"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "function": "median"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "x", "start": "2100-01-15T09:00:00Z", "end": "2100-01-15T09:00:00Z"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "x", "step": "0"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "x", "q": "2"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "x", "match": "{a}"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "x", "limit": "501"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "x", "start": "now"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "x", "query": "up"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "start": "2100-01-15T00:00:00Z", "end": "2100-01-15T12:00:00Z", "step": "1"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/series', '{"after": "x"}');
+DROP PROCEDURE regress.ask(text, text, jsonb, text, text), regress.fill(uuid), regress.stored();
+DROP FUNCTION regress.pages(text), regress.differences(uuid), regress.read_differences(uuid), regress.alike(double precision, double precision, double precision), regress.packed(uuid, timestamptz[], double precision[]),
+  regress.oracle(text, text, timestamptz, timestamptz, interval, double precision), regress.series_make(text), regress.samples(uuid);
+DROP TABLE regress.plain, regress.series, regress.range, regress.asked, regress.expected;

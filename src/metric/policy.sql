@@ -1,0 +1,31 @@
+-- metric: series are looked up by the tenant's principals; samples are read through functions that check the
+-- series first, so nobody has a grant on them.
+ALTER TABLE probectl.metric_series ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE probectl.metric_hot ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE probectl.metric_chunk ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE probectl.metric_state ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_isolation ON probectl.metric_series USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
+CREATE POLICY tenant_isolation ON probectl.metric_hot USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
+CREATE POLICY tenant_isolation ON probectl.metric_chunk USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
+CREATE POLICY tenant_isolation ON probectl.metric_state USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
+-- Where the permission is held in the tenant all series are seen, where it is held in a project those of its tests.
+CREATE POLICY permission_reads ON probectl.metric_series AS RESTRICTIVE FOR SELECT TO probectl_app
+  USING (probectl_internal.may('metrics.read', NULL)
+         OR (probectl_internal.holds('metrics.read') AND EXISTS (
+               SELECT FROM probectl.test t WHERE t.tenant_id OPERATOR(pg_catalog.=) metric_series.tenant_id AND t.test_id OPERATOR(pg_catalog.=) metric_series.test_id
+                  AND probectl_internal.may('metrics.read', t.project_id))));
+CREATE POLICY permission_reads ON probectl.metric_state AS RESTRICTIVE FOR SELECT TO probectl_app USING (probectl_internal.holds('metrics.read'));
+GRANT SELECT ON probectl.metric_series, probectl.metric_state TO probectl_app;
+GRANT EXECUTE ON FUNCTION
+  probectl.metric_read(uuid, timestamptz, timestamptz),
+  probectl.metric_window(uuid, text, timestamptz, timestamptz, interval, double precision),
+  probectl.metric_query(text, text, text, timestamptz, timestamptz, interval, double precision),
+  probectl.metric_top(text, text, text, timestamptz, timestamptz, integer, double precision),
+  probectl.metric_correlation(uuid, uuid, timestamptz, timestamptz, interval),
+  probectl.metric_append(bytea),
+  probectl_internal.metric_matchers(text), probectl_internal.metric_matches(text, jsonb, jsonb)
+  TO probectl_app;
+GRANT EXECUTE ON FUNCTION probectl_internal.metric_compact(integer), probectl_internal.metric_retain() TO probectl_worker;
+
+CREATE TRIGGER quota BEFORE INSERT OR DELETE ON probectl.metric_series FOR EACH ROW EXECUTE FUNCTION probectl_internal.quota_count('series');
+CREATE TRIGGER forgotten AFTER DELETE ON probectl.metric_series FOR EACH STATEMENT EXECUTE FUNCTION probectl_internal.metric_series_forgotten();

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * series.c -- names, canonical hash, registration.
+ *
+ * A metric name becomes probectl_probe_<name> with each byte outside of [A-Za-z0-9_] as an underscore. When the name
+ * is made of letters, digits and dots only, that loses nothing: each underscore was a dot. Any other name
+ * (and one that would look like a series every run has) keeps its original in the label otel_name, so that
+ * a.b, a_b and a-b are three series and no agent can make a name that lands in another's.
+ *
+ * The identifier is of the canonical form: "probectl.series.v1", name, number of labels, then name and value of each
+ * label in ascending order; every text with its length before it, numbers as 4 bytes, most significant first.
+ */
+#include "metric/series.h"
+
+#include "catalog/pg_type.h"
+#include "core/guc.h"
+#include "core/spi.h"
+#include "core/uuid7.h"
+#include "port/pg_bswap.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define AGENT_ACTIVE_DAYS                                                                          \
+	1 /* a series without a sample for so long does not count against its agent */
+
+static PctlPlan quota_lock = {
+    "SELECT coalesce(limit_value, 9223372036854775807) - used FROM probectl.tenant_quota"
+    " WHERE tenant_id = $1 AND resource = 'series' FOR UPDATE",
+    1,
+    {UUIDOID}};
+static PctlPlan agent_count = {"SELECT count(*) FROM probectl.metric_series WHERE tenant_id = $1 "
+                               "AND agent_id = $2 AND last_seen >= $3",
+                               3,
+                               {UUIDOID, UUIDOID, TIMESTAMPTZOID}};
+static PctlPlan series_insert = {
+    "INSERT INTO probectl.metric_series (tenant_id, series_id, hash, name, labels, agent_id, "
+    "test_id, first_seen, last_seen)"
+    " VALUES ($1, $2, $3, $4, $5, (SELECT a.agent_id FROM probectl.agent a WHERE a.tenant_id = $1 "
+    "AND a.agent_id = $6), $7, $8, $8)",
+    8,
+    {UUIDOID, UUIDOID, BYTEAOID, TEXTOID, JSONBOID, UUIDOID, UUIDOID, TIMESTAMPTZOID}};
+
+/* True when putting dots for the underscores of the cleaned name gives the name back. */
+static bool
+name_is_plain(const char *metric)
+{
+	for (const char *c = metric; *c; c++)
+		if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
+		      *c == '.'))
+			return false;
+	return strcmp(metric, "success") != 0 && strcmp(metric, "duration.seconds") != 0;
+}
+
+static char *
+name_clean(const char *metric)
+{
+	char *name = psprintf("%s%s", PCTL_METRIC_PREFIX, metric);
+
+	for (char *c = name; *c; c++)
+		if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9')))
+			*c = '_';
+	return name;
+}
+
+static void
+hash_text(const char *text)
+{
+	uint32 len = pg_hton32((uint32) strlen(text));
+
+	pctl_sha256_add(&len, sizeof(len));
+	pctl_sha256_add(text, strlen(text));
+}
+
+static void
+series_identify(MetricSeries *series)
+{
+	uint32 count = pg_hton32((uint32) series->label_count);
+
+	pctl_sha256_begin();
+	hash_text("probectl.series.v1");
+	hash_text(series->name);
+	pctl_sha256_add(&count, sizeof(count));
+	for (int i = 0; i < series->label_count; i++)
+	{
+		hash_text(series->labels[i].name);
+		hash_text(series->labels[i].value);
+	}
+	pctl_sha256_end(series->hash);
+	memcpy(series->id.data, series->hash, UUID_LEN);
+	series->id.data[6] = (series->id.data[6] & 0x0F) | 0x80;
+	series->id.data[8] = (series->id.data[8] & 0x3F) | 0x80;
+}
+
+static char *
+uuid_text(const pg_uuid_t *uuid)
+{
+	char *text = palloc(PCTL_UUID_TEXT_LEN + 1);
+
+	pctl_uuid_text(uuid, text);
+	return text;
+}
+
+/* In ascending order of names, which is that of the calls. */
+static void
+label_add(MetricSeries *series, const char *name, const char *value)
+{
+	Assert(series->label_count == 0 ||
+	       strcmp(series->labels[series->label_count - 1].name, name) < 0);
+	series->labels[series->label_count++] = (MetricLabel){.name = name, .value = value};
+}
+
+MetricSeries *
+metric_series_make(const MetricSource *source, const char *metric)
+{
+	MetricSeries *series = palloc0(sizeof(*series));
+
+	series->tenant = source->tenant;
+	series->agent = source->agent;
+	series->test = source->test;
+	if (metric == METRIC_OF_SUCCESS)
+		series->name = PCTL_METRIC_PREFIX "success";
+	else if (metric == METRIC_OF_DURATION)
+		series->name = PCTL_METRIC_PREFIX "duration_seconds";
+	else
+		series->name = name_clean(metric);
+	label_add(series, "agent_id", uuid_text(&source->agent));
+	label_add(series, "canary_type", pstrdup(source->type));
+	if (metric != METRIC_OF_SUCCESS && metric != METRIC_OF_DURATION && !name_is_plain(metric))
+		label_add(series, "otel_name", pstrdup(metric));
+	label_add(series, "server_address", pstrdup(source->target));
+	if (source->port != 0)
+		label_add(series, "server_port", psprintf("%d", source->port));
+	label_add(series, "tenant_id", uuid_text(&source->tenant));
+	label_add(series, "test_id", uuid_text(&source->test));
+	series_identify(series);
+	return series;
+}
+
+static Datum
+labels_jsonb(const MetricSeries *series)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < series->label_count; i++)
+	{
+		JsonbValue key = {.type = jbvString}, value = {.type = jbvString};
+
+		key.val.string.val = unconstify(char *, series->labels[i].name);
+		key.val.string.len = (int) strlen(series->labels[i].name);
+		value.val.string.val = unconstify(char *, series->labels[i].value);
+		value.val.string.len = (int) strlen(series->labels[i].value);
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+static bool
+agent_has_room(const MetricSeries *series, TimestampTz now)
+{
+	Datum args[3] = {UUIDPGetDatum(&series->tenant), UUIDPGetDatum(&series->agent),
+	                 TimestampTzGetDatum(now - AGENT_ACTIVE_DAYS * USECS_PER_DAY)};
+
+	pctl_plan_run(&agent_count, args, NULL, false, 1);
+	return DatumGetInt64(pctl_spi_value(0, 1, NULL)) < pctl_metric_agent_series;
+}
+
+MetricAdmission
+metric_series_admit(MetricQuota *quota, const MetricSeries *series, TimestampTz now)
+{
+	bytea *hash = palloc(VARHDRSZ + PCTL_SHA256_LEN);
+	Datum args[8] = {UUIDPGetDatum(&series->tenant), UUIDPGetDatum(&series->id),
+	                 PointerGetDatum(hash),          CStringGetTextDatum(series->name),
+	                 labels_jsonb(series),           UUIDPGetDatum(&series->agent),
+	                 UUIDPGetDatum(&series->test),   TimestampTzGetDatum(now)};
+
+	SET_VARSIZE(hash, VARHDRSZ + PCTL_SHA256_LEN);
+	memcpy(VARDATA(hash), series->hash, PCTL_SHA256_LEN);
+	/* The trigger counts in the row that is locked here, so its own check never fails. */
+	if (!quota->open)
+		quota->room = pctl_plan_run(&quota_lock, args, NULL, false, 1) == 1
+		                  ? DatumGetInt64(pctl_spi_value(0, 1, NULL))
+		                  : 0;
+	quota->open = true;
+	if (quota->room <= 0)
+		return METRIC_REFUSED_TENANT;
+	if (!agent_has_room(series, now))
+		return METRIC_REFUSED_AGENT;
+	pctl_plan_run(&series_insert, args, NULL, false, 0);
+	quota->room--;
+	return METRIC_ADMITTED;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * series.h -- what a series is called, what its identifier is, and making one within the limits.
+ */
+#ifndef PCTL_METRIC_SERIES_H
+#define PCTL_METRIC_SERIES_H
+
+#include "postgres.h"
+
+#include "core/crypto.h"
+#include "datatype/timestamp.h"
+#include "utils/jsonb.h"
+#include "utils/uuid.h"
+
+#define PCTL_METRIC_LABELS_MAX 8
+#define PCTL_METRIC_PREFIX     "probectl_probe_"
+
+typedef struct MetricLabel
+{
+	const char *name, *value;
+} MetricLabel;
+
+typedef struct MetricSeries
+{
+	pg_uuid_t id, tenant, agent, test;
+	char *name;
+	MetricLabel labels[PCTL_METRIC_LABELS_MAX]; /* by name, ascending */
+	int label_count;
+	uint8 hash[PCTL_SHA256_LEN];
+} MetricSeries;
+
+/* What a run of a test is known by. */
+typedef struct MetricSource
+{
+	pg_uuid_t tenant, agent, test;
+	const char *type, *target;
+	int32 port;
+} MetricSource;
+
+/* The two series every run has; any other is named by its metric. */
+#define METRIC_OF_SUCCESS  ((const char *) NULL)
+#define METRIC_OF_DURATION ((const char *) -1)
+
+/* Names, labels and identifier of one metric of a run. Lives in the current context. */
+MetricSeries *metric_series_make(const MetricSource *source, const char *metric);
+
+typedef enum MetricAdmission
+{
+	METRIC_ADMITTED,
+	METRIC_REFUSED_AGENT, /* the agent has as many as it may have */
+	METRIC_REFUSED_TENANT /* the tenant has */
+} MetricAdmission;
+
+/* The limits, locked; one a transaction. */
+typedef struct MetricQuota
+{
+	bool open;
+	int64 room; /* of the tenant */
+} MetricQuota;
+
+/* Inserts a series that is not there. Inside SPI, trusted. */
+MetricAdmission metric_series_admit(MetricQuota *quota, const MetricSeries *series,
+                                    TimestampTz now);
+
+#endif
