@@ -26,7 +26,8 @@
 #include "cli/util.h"
 
 static const struct bench *const benches[] = {&bench_ingest, &bench_gateway, &bench_rls,
-                                              &bench_agent,  &bench_audit,   &bench_tenants};
+                                              &bench_agent,  &bench_audit,   &bench_tenants,
+                                              &bench_metric};
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
 
 /* ---- the private instance ---- */

@@ -36,6 +36,7 @@ extern const struct bench bench_agent;
 extern const struct bench bench_audit;
 extern const struct bench bench_ingest;
 extern const struct bench bench_gateway;
+extern const struct bench bench_metric;
 extern const struct bench bench_tenants;
 
 #endif

@@ -32,6 +32,7 @@ cli_SRCS = \
 	cli/bench_audit.c \
 	cli/bench_gateway.c \
 	cli/bench_ingest.c \
+	cli/bench_metric.c \
 	cli/bench_rls.c \
 	cli/bench_tenants.c \
 	cli/step.c \
