@@ -237,7 +237,7 @@ reply_sql_error(struct conn *c, const PGresult *res)
 	if (state_is_of_input(state))
 	{
 		log_warning("api", NULL, "%s %s refused, request %s: %s", c->method, c->path, c->request_id,
-		         state);
+		            state);
 		reply_error(c, 422, NULL,
 		            "the request holds a value that cannot be kept: a text with a zero character,"
 		            " a number out of range, or JSON nested too deeply",

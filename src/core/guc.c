@@ -36,9 +36,10 @@ pctl_guc_init(void)
 	    &pctl_agent_certificate_hours, PCTL_CERTIFICATE_HOURS_DEFAULT, PCTL_CERTIFICATE_HOURS_MIN,
 	    PCTL_CERTIFICATE_HOURS_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("probectl.audit_retention",
-							"Number of days that audit events are kept; 0 keeps them for ever.", NULL,
-							&pctl_audit_retention, PCTL_AUDIT_DAYS_DEFAULT, PCTL_AUDIT_DAYS_MIN,
-							PCTL_AUDIT_DAYS_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	                        "Number of days that audit events are kept; 0 keeps them for ever.",
+	                        NULL, &pctl_audit_retention, PCTL_AUDIT_DAYS_DEFAULT,
+	                        PCTL_AUDIT_DAYS_MIN, PCTL_AUDIT_DAYS_MAX, PGC_SIGHUP, 0, NULL, NULL,
+	                        NULL);
 	DefineCustomStringVariable("probectl.clock", "Fixed time that replaces the clock, for tests.",
 	                           "Empty means the real clock.", &pctl_clock, "", PGC_SUSET,
 	                           GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, pctl_clock_check,

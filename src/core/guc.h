@@ -7,9 +7,9 @@
 
 #include "postgres.h"
 
-#define PCTL_AUDIT_DAYS_MIN			   0
-#define PCTL_AUDIT_DAYS_DEFAULT		   0
-#define PCTL_AUDIT_DAYS_MAX			   36500
+#define PCTL_AUDIT_DAYS_MIN            0
+#define PCTL_AUDIT_DAYS_DEFAULT        0
+#define PCTL_AUDIT_DAYS_MAX            36500
 #define PCTL_CERTIFICATE_HOURS_MIN     1
 #define PCTL_CERTIFICATE_HOURS_DEFAULT 24
 #define PCTL_CERTIFICATE_HOURS_MAX     8760

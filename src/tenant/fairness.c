@@ -31,7 +31,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#define ENTRIES		  16384 /* power of two; 3 MB */
+#define ENTRIES       16384 /* power of two; 3 MB */
 #define BURST_SECONDS 10
 
 typedef enum Budget
@@ -73,11 +73,11 @@ static shmem_request_hook_type previous_request = NULL;
 static shmem_startup_hook_type previous_startup = NULL;
 static bool budget_changed = false;
 
-static PctlPlan budget_read = {
-	"SELECT weight * results_per_second::float8, weight * bytes_per_second::float8, weight * queries_per_second::float8"
-	"  FROM probectl.tenant_budget WHERE tenant_id = $1",
-	1,
-	{UUIDOID}};
+static PctlPlan budget_read = {"SELECT weight * results_per_second::float8, weight * "
+                               "bytes_per_second::float8, weight * queries_per_second::float8"
+                               "  FROM probectl.tenant_budget WHERE tenant_id = $1",
+                               1,
+                               {UUIDOID}};
 
 static void
 fairness_request(void)
@@ -214,9 +214,10 @@ fairness_take(const pg_uuid_t *tenant, const int64 amount[BUDGET_COUNT])
 		share_load(share, generation);
 	refused = share_take(share, amount);
 	if (refused >= 0)
-		ereport(ERROR, (errcode(ERRCODE_PCTL_TOO_MANY),
-						errmsg("the tenant is over its budget of %s a second", budget_names[refused]),
-						errhint("Try again a little later.")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_PCTL_TOO_MANY),
+		         errmsg("the tenant is over its budget of %s a second", budget_names[refused]),
+		         errhint("Try again a little later.")));
 }
 
 void
@@ -285,9 +286,10 @@ pctl_fairness_status(PG_FUNCTION_ARGS)
 	}
 	for (int i = 0; i < BUDGET_COUNT; i++)
 	{
-		Datum values[5] = {PointerGetDatum(cstring_to_text(budget_names[i])), Float8GetDatum(copy[i].rate),
-						   Float8GetDatum(copy[i].level), Int64GetDatum((int64) copy[i].used),
-						   Int64GetDatum((int64) copy[i].shed)};
+		Datum values[5] = {PointerGetDatum(cstring_to_text(budget_names[i])),
+		                   Float8GetDatum(copy[i].rate), Float8GetDatum(copy[i].level),
+		                   Int64GetDatum((int64) copy[i].used),
+		                   Int64GetDatum((int64) copy[i].shed)};
 		bool nulls[5] = {false};
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
