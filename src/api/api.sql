@@ -234,8 +234,8 @@ CREATE OR REPLACE FUNCTION probectl_internal.test_check(t probectl.test) RETURNS
 DECLARE
   param record;
 BEGIN
-  IF t.type NOT IN ('icmp', 'tcp', 'http') THEN
-    PERFORM probectl_internal.invalid('type', '"type" must be icmp, tcp or http');
+  IF t.type NOT IN ('icmp', 'tcp', 'http', 'dns') THEN
+    PERFORM probectl_internal.invalid('type', '"type" must be icmp, tcp, http or dns');
   END IF;
   IF t.target ~ '[[:space:][:cntrl:]]' THEN
     PERFORM probectl_internal.invalid('target', 'a target holds no spaces');
@@ -244,6 +244,8 @@ BEGIN
     PERFORM probectl_internal.invalid('target', 'the target of an http test is a URL: https://example.net/');
   ELSIF t.type = 'tcp' AND t.target !~ ':[0-9]{1,5}$' AND NOT t.params ? 'port' THEN
     PERFORM probectl_internal.invalid('target', 'the target of a tcp test is host:port, or a host with the param port');
+  ELSIF t.type = 'dns' AND t.target ~ '[/?#:]' THEN
+    PERFORM probectl_internal.invalid('target', 'the target of a dns test is a name');
   ELSIF t.type = 'icmp' AND t.target ~ '[/?#]' THEN
     PERFORM probectl_internal.invalid('target', 'the target of an icmp test is a host name or an address');
   END IF;

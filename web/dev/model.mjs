@@ -25,7 +25,7 @@ export function agents(now) {
     hostname: `${name}.example.net`,
     version: '0.1.0',
     status: 'online',
-    capabilities: ['icmp', 'tcp', 'http'],
+    capabilities: ['icmp', 'tcp', 'http', 'dns'],
     labels: {},
     registered_at: iso(now - 40 * 86400e3),
     last_seen_at: iso(now - 4000),

@@ -6,7 +6,7 @@
 import type { ParamValue, Test, TestInput } from '../api/types';
 import { defaultName, NAME_MAX } from './rows';
 
-export const TYPES = ['icmp', 'tcp', 'http'] as const;
+export const TYPES = ['icmp', 'tcp', 'http', 'dns'] as const;
 export type TestType = (typeof TYPES)[number];
 
 export interface ParamSpec {
@@ -46,6 +46,12 @@ export const PARAMS: Record<string, readonly ParamSpec[]> = {
     },
     { key: 'follow_redirects', label: 'Follow redirects', hint: '', kind: 'switch', fallback: 'true' },
   ],
+  dns: [
+    { key: 'type', label: 'Record type', hint: '', kind: 'choice', fallback: 'A', choices: ['A', 'AAAA', 'CNAME', 'MX', 'NS', 'TXT', 'SOA', 'SRV', 'PTR', 'CAA'] },
+    { key: 'server', label: 'Server', hint: 'host or host:port; the agent\u2019s own resolver when empty', kind: 'text', fallback: '' },
+    { key: 'transport', label: 'Transport', hint: '', kind: 'choice', fallback: 'udp', choices: ['udp', 'tcp', 'dot', 'doh'] },
+    { key: 'dnssec', label: 'Validate DNSSEC', hint: 'A bogus answer fails the test', kind: 'switch', fallback: 'false' },
+  ],
 };
 
 /** Of every type; only somebody with the permission may set it, so only they are shown it. */
@@ -65,6 +71,7 @@ export const TARGET_HINTS: Record<string, { placeholder: string; hint: string }>
   icmp: { placeholder: 'router.example.net or 192.0.2.1', hint: 'Host name, IPv4 or IPv6 address' },
   tcp: { placeholder: 'db.example.net:5432', hint: 'host:port; an IPv6 address in brackets' },
   http: { placeholder: 'https://www.example.net/health', hint: 'A whole URL' },
+  dns: { placeholder: 'www.example.net', hint: 'The name to look up' },
 };
 
 export interface Draft {
