@@ -391,11 +391,12 @@ def allowed(context, sql):
 def script(catalog, number, contexts, count, limits):
     """Lines for one connection. contexts: (name, letter or None, entering SQL, parties whose secrets may not be seen)."""
     order = random.Random(number)
-    lines, made, turn = [], 0, 0
+    lines, prepared, made, turn = [], [], 0, 0
     for n in range(12):
         g = Grammar(catalog, number * 1000 + n, "a")
         sql = "SELECT (t)::text FROM %s t LIMIT 20" % g.pick(catalog.read) if n % 3 else g.select()
         lines.append("P\t%s\tprepared\t-1\ts%d\x01%s" % ("abcp", n, sql))
+        prepared.append(sql)
     while made < count:
         name, letter, enter, forbid = contexts[turn % len(contexts)]
         turn += 1
@@ -417,9 +418,9 @@ def script(catalog, number, contexts, count, limits):
             most = limits.get(table, {}).get(letter, -1)
             lines.append("S\t%s\tcounts\t%d\t%s" % (forbid, most, g.pick(["UPDATE %s SET tenant_id = tenant_id", "DELETE FROM %s", "SELECT FROM %s", "SELECT FROM %s FOR UPDATE"]) % table))
             made += 1
-        for n in range(3):
-            lines.append("X\t%s\tprepared\t-1\ts%d" % (forbid, g.r.randrange(12)))
-        made += 3
+        for n in [n for n in (g.r.randrange(12) for _ in range(3)) if allowed(name, prepared[n])]:
+            lines.append("X\t%s\tprepared\t-1\ts%d" % (forbid, n))
+            made += 1
         if order.random() < 0.1:
             group = cursor_group(g, forbid)
             if all(allowed(name, line) for line in group[:2]):
