@@ -646,20 +646,79 @@ run_folder(const char *folder)
 		free(list);
 }
 
+/* The reader on a scenario of our own: comments, continued time, answers and their sections. */
+static void
+test_reader(void **state)
+{
+	static char text[] = "; a scenario of two servers' answers\n"
+	                     "server:\n"
+	                     "\tval-override-timestamp: \"1700000000\"\n"
+	                     "forward-zone:\n"
+	                     "\tname: \".\"\n"
+	                     "\tforward-addr: 192.0.2.53\n"
+	                     "CONFIG_END\n"
+	                     "RANGE_BEGIN 0 10\n"
+	                     "\tADDRESS 192.0.2.53\n"
+	                     "ENTRY_BEGIN\n"
+	                     "MATCH opcode qtype qname\n"
+	                     "ADJUST copy_id\n"
+	                     "REPLY QR RD RA NXDOMAIN\n"
+	                     "SECTION QUESTION\n"
+	                     "www.example.net. IN AAAA\n"
+	                     "SECTION AUTHORITY\n"
+	                     "example.net. 60 IN SOA ns.example.net. host.example.net. 1 2 3 4 60\n"
+	                     "ENTRY_END\n"
+	                     "RANGE_END\n";
+	struct scenario *s = calloc(1, sizeof(*s));
+
+	assert_non_null(s);
+	s->in = fmemopen(text, sizeof(text) - 1, "r");
+	assert_non_null(s->in);
+	read_config(s);
+	assert_int_equal(s->now, 1700000000);
+	assert_string_equal(s->forward, "192.0.2.53");
+	assert_false(s->other_stub);
+	assert_true(next_line(s));
+	assert_true(read_range(s));
+	assert_int_equal(s->count, 1);
+	assert_int_equal(s->entries[0].type, 28);
+	assert_int_equal(s->entries[0].rcode, 3);
+	assert_int_equal(s->entries[0].to, 10);
+	assert_true(s->entries[0].qname && s->entries[0].qtype && !s->entries[0].subdomain);
+	assert_int_equal(ldns_rr_list_rr_count(s->entries[0].sections[0]), 0);
+	assert_int_equal(ldns_rr_list_rr_count(s->entries[0].sections[1]), 1);
+	fclose(s->in);
+	entry_free(&s->entries[0]);
+	free(s);
+}
+
+/* The data folder: named by the caller, or beside the checkout, seen from its top or from here. */
+static const char *
+data_folder(void)
+{
+	static const char *const places[] = {"../shared/data", "../../../shared/data"};
+	const char *named = getenv("PROBECTL_TEST_DATA");
+
+	for (size_t i = 0; named == NULL && i < sizeof(places) / sizeof(places[0]); i++)
+		if (access(places[i], R_OK) == 0)
+			named = places[i];
+	return named != NULL ? named : places[0];
+}
+
 static void
 test_scenarios(void **state)
 {
-	const char *data = getenv("PROBECTL_TEST_DATA");
+	const char *data = data_folder();
 	char path[4096];
 
-	snprintf(path, sizeof(path), "%s/dns/unbound-val", data ? data : "../../../shared/data");
+	snprintf(path, sizeof(path), "%s/dns/unbound-val", data);
 	if (access(path, R_OK) != 0)
 	{
 		printf("no scenarios in %s\n", path);
 		skip();
 	}
 	run_folder(path);
-	snprintf(path, sizeof(path), "%s/dns/domain-validator", data ? data : "../../../shared/data");
+	snprintf(path, sizeof(path), "%s/dns/domain-validator", data);
 	run_folder(path);
 	printf("scenarios: %d verdicts agree, %d differ, %d are not comparable\n", agreed, differed,
 	       skipped);
@@ -670,7 +729,8 @@ test_scenarios(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_scenarios)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_reader),
+	                                   cmocka_unit_test(test_scenarios)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
