@@ -306,35 +306,6 @@ wait_for(struct xfer *x, short what)
 	event_add(&x->event, NULL);
 }
 
-static enum tls_io
-plain_outcome(ssize_t n, enum tls_io want, size_t *done)
-{
-	if (n > 0)
-	{
-		*done = (size_t) n;
-		return TLS_DONE;
-	}
-	if (n == 0)
-		return TLS_END;
-	return errno == EAGAIN || errno == EINTR ? want : TLS_FAILED;
-}
-
-static enum tls_io
-read_some(struct xfer *x, void *data, size_t len, size_t *got)
-{
-	if (x->tls)
-		return tls_read(x->tls, data, len, got);
-	return plain_outcome(recv(x->fd, data, len, 0), TLS_WANT_READ, got);
-}
-
-static enum tls_io
-write_some(struct xfer *x, const void *data, size_t len, size_t *put)
-{
-	if (x->tls)
-		return tls_write(x->tls, data, len, put);
-	return plain_outcome(send(x->fd, data, len, MSG_NOSIGNAL), TLS_WANT_WRITE, put);
-}
-
 static void
 fail_io(struct xfer *x, int error, const char *what)
 {
@@ -369,7 +340,8 @@ stream_flush(struct xfer *x)
 	while (x->out_at < x->out.len)
 	{
 		size_t put = 0;
-		enum tls_io io = write_some(x, x->out.data + x->out_at, x->out.len - x->out_at, &put);
+		enum tls_io io = stream_write(x->tls, x->fd, x->out.data + x->out_at,
+		                              x->out.len - x->out_at, &put);
 		int error = errno;
 
 		if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
@@ -397,7 +369,7 @@ stream_run(struct xfer *x)
 	while (stream_flush(x))
 	{
 		size_t got = 0;
-		enum tls_io io = read_some(x, data, sizeof(data), &got);
+		enum tls_io io = stream_read(x->tls, x->fd, data, sizeof(data), &got);
 		int error = errno;
 
 		if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)

@@ -74,37 +74,6 @@ wait_for(struct canary_run *run, short what, const struct timeval *limit)
 	event_add(&run->event, limit);
 }
 
-/* ---- bytes, with and without TLS ---- */
-
-static enum tls_io
-plain_outcome(ssize_t n, enum tls_io want, size_t *done)
-{
-	if (n > 0)
-	{
-		*done = (size_t) n;
-		return TLS_DONE;
-	}
-	if (n == 0)
-		return TLS_END;
-	return errno == EAGAIN || errno == EINTR ? want : TLS_FAILED;
-}
-
-static enum tls_io
-read_some(struct canary_run *run, void *data, size_t len, size_t *got)
-{
-	if (run->tls)
-		return tls_read(run->tls, data, len, got);
-	return plain_outcome(recv(run->fd, data, len, 0), TLS_WANT_READ, got);
-}
-
-static enum tls_io
-write_some(struct canary_run *run, const void *data, size_t len, size_t *put)
-{
-	if (run->tls)
-		return tls_write(run->tls, data, len, put);
-	return plain_outcome(send(run->fd, data, len, MSG_NOSIGNAL), TLS_WANT_WRITE, put);
-}
-
 static void
 wait_io(struct canary_run *run, enum tls_io io)
 {
@@ -248,7 +217,7 @@ receive(struct canary_run *run)
 
 	for (int i = 0; i < READS_A_TURN; i++)
 	{
-		enum tls_io io = read_some(run, data, sizeof(data), &got);
+		enum tls_io io = stream_read(run->tls, run->fd, data, sizeof(data), &got);
 		int error = errno;
 
 		if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
@@ -306,8 +275,8 @@ send_request(struct canary_run *run)
 	while (run->request_sent < run->request.len)
 	{
 		size_t put = 0;
-		enum tls_io io = write_some(run, run->request.data + run->request_sent,
-		                            run->request.len - run->request_sent, &put);
+		enum tls_io io = stream_write(run->tls, run->fd, run->request.data + run->request_sent,
+		                              run->request.len - run->request_sent, &put);
 
 		if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
 		{

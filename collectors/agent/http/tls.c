@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -321,6 +322,35 @@ tls_write(struct tls *tls, const void *data, size_t len, size_t *put)
 	ERR_clear_error();
 	errno = 0;
 	return outcome(tls, SSL_write_ex(tls->ssl, data, len, put));
+}
+
+static enum tls_io
+plain_outcome(ssize_t n, enum tls_io want, size_t *done)
+{
+	if (n > 0)
+	{
+		*done = (size_t) n;
+		return TLS_DONE;
+	}
+	if (n == 0)
+		return TLS_END;
+	return errno == EAGAIN || errno == EINTR ? want : TLS_FAILED;
+}
+
+enum tls_io
+stream_read(struct tls *tls, int fd, void *data, size_t len, size_t *got)
+{
+	if (tls)
+		return tls_read(tls, data, len, got);
+	return plain_outcome(recv(fd, data, len, 0), TLS_WANT_READ, got);
+}
+
+enum tls_io
+stream_write(struct tls *tls, int fd, const void *data, size_t len, size_t *put)
+{
+	if (tls)
+		return tls_write(tls, data, len, put);
+	return plain_outcome(send(fd, data, len, MSG_NOSIGNAL), TLS_WANT_WRITE, put);
 }
 
 void

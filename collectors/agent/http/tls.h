@@ -65,6 +65,10 @@ enum tls_io tls_handshake(struct tls *tls);
 enum tls_io tls_read(struct tls *tls, void *data, size_t len, size_t *got);
 enum tls_io tls_write(struct tls *tls, const void *data, size_t len, size_t *put);
 
+/* The same on a connection that may have no TLS (tls is NULL): then straight on the socket. */
+enum tls_io stream_read(struct tls *tls, int fd, void *data, size_t len, size_t *got);
+enum tls_io stream_write(struct tls *tls, int fd, const void *data, size_t len, size_t *put);
+
 /* Fills seen after a handshake, successful or not. */
 void tls_inspect(struct tls *tls, struct tls_seen *seen);
 
