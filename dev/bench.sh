@@ -41,6 +41,7 @@ perl -MJSON::PP -e '
 		[rls => ratio_indexed => "<= 1.05", sub { $_[0] <= 1.05 }],
 		[audit => appends_per_s => ">= 50000", sub { $_[0] >= 50000 }],
 		[audit => durable_appends_per_s => ">= 10000", sub { $_[0] >= 10000 }],
+		[audit => durable_single_appends_per_s => ">= 10000", sub { $_[0] >= 10000 }],
 		[audit => verify_rows_per_s => ">= 600000", sub { $_[0] >= 600000 }],
 		[metric => samples_in_per_s => ">= 5000000", sub { $_[0] >= 5e6 }],
 		[metric => bytes_per_sample => "<= 6", sub { $_[0] <= 6 }],

@@ -38,6 +38,7 @@ static const struct audit_load loads[] = {
     {"hot_chain_appends", 8, 1, 100, false},
     {"single_appends", 8, 8, 1, false},
     {"durable_appends", 16, 16, 10, true},
+    {"durable_single_appends", 16, 16, 1, true},
 };
 #define LOADS (sizeof(loads) / sizeof(loads[0]))
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL
  *
- * cmd_audit.c -- the audit chain of a tenant for whoever audits: verify it here, or take it
+ * cmd_audit.c -- the audit chain of a tenant, or the provider's, for whoever audits: verify it here, or take it
  * elsewhere (export, proof, key) and check it there with probectl-audit-verify.
  *
  * What leaves is signed to its end: a checkpoint is made first. An export reads one snapshot in pages, so that
@@ -18,18 +18,38 @@
 
 #define PAGE "5000"
 
+/* What stands for a chain in SQL. */
+struct chain
+{
+	const char *tenant;      /* NULL: the provider's */
+	const char *functions;   /* and _verify, _inclusion, _consistency */
+	const char *checkpoint;  /* function that makes one */
+	const char *lines;       /* function (after, page) with the lines of the export */
+	const char *checkpoints; /* table */
+};
+
 struct audit_verb
 {
 	const char *name;
 	int words; /* after the verb */
-	int (*run)(PGconn *conn, const char *tenant, struct cli_args *args);
+	int (*run)(PGconn *conn, const struct chain *chain, struct cli_args *args);
 };
 
+/* Opens a transaction that reads the chain. */
 static void
-checkpoint_make(PGconn *conn, const char *tenant)
+chain_enter(PGconn *conn, const struct chain *chain)
 {
-	db_enter_tenant(conn, tenant);
-	db_run(conn, "SELECT probectl.audit_checkpoint()");
+	if (chain->tenant)
+		db_enter_tenant(conn, chain->tenant);
+	else
+		db_run(conn, "BEGIN");
+}
+
+static void
+checkpoint_make(PGconn *conn, const struct chain *chain)
+{
+	chain_enter(conn, chain);
+	db_run(conn, util_fmt("SELECT %s()", chain->checkpoint));
 	db_run(conn, "COMMIT");
 }
 
@@ -45,19 +65,17 @@ number_word(const char *what, const char *text)
 }
 
 static int
-audit_verify(PGconn *conn, const char *tenant, struct cli_args *args)
+audit_verify(PGconn *conn, const struct chain *chain, struct cli_args *args)
 {
-	bool provider = cli_value(args, "provider") != NULL;
 	PGresult *row;
 	int code = 0;
 
-	if (!provider)
-		db_enter_tenant(conn, tenant);
+	(void) args;
+	chain_enter(conn, chain);
 	row = db_query(
 	    conn, NULL,
-	    provider ? "SELECT ok, events, first_bad, reason FROM probectl.provider_audit_verify()"
-	             : "SELECT ok, events, first_bad, reason FROM probectl.audit_verify()",
-	    0, NULL);
+	    util_fmt("SELECT ok, events, first_bad, reason FROM %s_verify()", chain->functions), 0,
+	    NULL);
 	if (strcmp(PQgetvalue(row, 0, 0), "t") == 0)
 		printf("ok: %s events\n", PQgetvalue(row, 0, 1));
 	else
@@ -74,12 +92,12 @@ audit_verify(PGconn *conn, const char *tenant, struct cli_args *args)
  * the one before it may have ended with: goes_on leaves that out.
  */
 static const char *
-page_write(PGconn *conn, const char *after, bool goes_on, FILE *out)
+page_write(PGconn *conn, const struct chain *chain, const char *after, bool goes_on, FILE *out)
 {
 	static const char key[] = "\"seq\":"; /* stands before everything a user can write */
 	const char *const params[] = {after};
 	PGresult *page = db_query(
-	    conn, NULL, "SELECT line FROM probectl.audit_export($1, " PAGE ") line", 1, params);
+	    conn, NULL, util_fmt("SELECT line FROM %s($1, " PAGE ") line", chain->lines), 1, params);
 	const char *last = NULL;
 
 	for (int i = 0; i < PQntuples(page); i++)
@@ -102,7 +120,7 @@ page_write(PGconn *conn, const char *after, bool goes_on, FILE *out)
 }
 
 static int
-audit_export(PGconn *conn, const char *tenant, struct cli_args *args)
+audit_export(PGconn *conn, const struct chain *chain, struct cli_args *args)
 {
 	const char *path = cli_value(args, "output");
 	const char *after = cli_value(args, "after"), *next;
@@ -110,13 +128,13 @@ audit_export(PGconn *conn, const char *tenant, struct cli_args *args)
 	FILE *out = stdout;
 
 	after = number_word("--after", after ? after : "0");
-	checkpoint_make(conn, tenant);
+	checkpoint_make(conn, chain);
 	if (path && !(out = fopen(path, strtoll(after, NULL, 10) > 0 ? "a" : "w")))
 		util_fail(EXIT_CANNOT, "audit: could not open %s: %s", path, strerror(errno));
 	/* All pages are of one moment. */
 	db_run(conn, "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ");
-	db_enter_tenant(conn, tenant);
-	for (; (next = page_write(conn, after, goes_on, out)); goes_on = true)
+	chain_enter(conn, chain);
+	for (; (next = page_write(conn, chain, after, goes_on, out)); goes_on = true)
 		after = next;
 	if (fflush(out) != 0 || ferror(out) || (path && fclose(out) != 0))
 		util_fail(EXIT_CANNOT, "audit: could not write %s: %s", path ? path : "the export",
@@ -125,81 +143,88 @@ audit_export(PGconn *conn, const char *tenant, struct cli_args *args)
 	return 0;
 }
 
-/* Event and checkpoint lines as the export has them, so that the verifier reads one form. */
-#define EVENT_LINE                                                                                 \
-	"(SELECT l FROM probectl.audit_export($1::bigint - 1, 1) l WHERE l LIKE "                      \
-	"'{\"kind\":\"event\"%')"
-#define CHECKPOINT_LINE(size)                                                                      \
-	"(SELECT l FROM probectl.audit_export(" size ", 1) l WHERE l LIKE "                            \
-	"'{\"kind\":\"checkpoint\"%' AND (l::json ->> 'size')::bigint = " size ")"
-#define NODES                                                                                      \
-	"(SELECT coalesce(json_agg(encode(node, 'hex') ORDER BY n)::text, '[]') FROM unnest(p.proof) " \
-	"WITH ORDINALITY u (node, n))"
-
-static void
-proof_write(PGconn *conn, const char *sql, int count, const char *const *params)
+/* A value that a proof is made of; without it there is no proof. */
+static const char *
+proof_part(PGconn *conn, const char *sql, int count, const char *const *params)
 {
-	char *proof = db_value(conn, sql, count, params);
+	const char *value = db_value(conn, sql, count, params);
 
-	if (!proof)
+	if (!value)
 		util_fail(EXIT_CANNOT,
 		          "audit: there is no such event or checkpoint; those that can be used "
 		          "are in the lines \"checkpoint\" of 'probectl audit export'");
-	printf("%s\n", proof);
+	return value;
+}
+
+/* Lines as the export has them, so that the verifier reads one form. */
+static const char *
+event_line(PGconn *conn, const struct chain *chain, const char *seq)
+{
+	return proof_part(conn,
+	                  util_fmt("SELECT l FROM %s($1::bigint - 1, 1) l "
+	                           "WHERE l LIKE '{\"kind\":\"event\"%%'",
+	                           chain->lines),
+	                  1, &seq);
+}
+
+static const char *
+checkpoint_line(PGconn *conn, const struct chain *chain, const char *size)
+{
+	return proof_part(conn,
+	                  util_fmt("SELECT l FROM %s($1::bigint, 1) l WHERE l LIKE "
+	                           "'{\"kind\":\"checkpoint\"%%' AND (l::json ->> 'size')::bigint = $1",
+	                           chain->lines),
+	                  1, &size);
+}
+
+static const char *
+proof_nodes(PGconn *conn, const struct chain *chain, const char *kind, const char *const *params)
+{
+	return proof_part(
+	    conn,
+	    util_fmt("SELECT (SELECT coalesce(json_agg(encode(node, 'hex') ORDER BY n)::text, '[]') "
+	             "FROM unnest(p.proof) WITH ORDINALITY u (node, n)) "
+	             "FROM %s_%s($1::bigint, $2::bigint) p",
+	             chain->functions, kind),
+	    2, params);
 }
 
 static int
-audit_proof(PGconn *conn, const char *tenant, struct cli_args *args)
+audit_proof(PGconn *conn, const struct chain *chain, struct cli_args *args)
 {
-	bool inclusion = strcmp(args->words[1], "inclusion") == 0;
+	const char *kind = args->words[1];
+	bool inclusion = strcmp(kind, "inclusion") == 0;
 	const char *params[2] = {NULL, NULL};
 
-	if (!inclusion && strcmp(args->words[1], "consistency") != 0)
+	if (!inclusion && strcmp(kind, "consistency") != 0)
 		util_fail(EXIT_USAGE, "audit proof: inclusion SEQ or consistency FIRST SECOND, not %s",
-		          args->words[1]);
+		          kind);
 	if (args->count != (inclusion ? 3 : 4))
 		util_fail(EXIT_USAGE,
 		          "audit proof: missing argument: inclusion SEQ | consistency FIRST SECOND");
 	for (int i = 2; i < args->count; i++)
 		params[i - 2] = number_word(inclusion ? "SEQ" : "FIRST and SECOND", args->words[i]);
 	if (inclusion)
-		checkpoint_make(conn, tenant);
-	db_enter_tenant(conn, tenant);
+		checkpoint_make(conn, chain);
+	chain_enter(conn, chain);
 	if (inclusion)
-	{
-		params[1] = db_value(conn, "SELECT max(size) FROM probectl.audit_checkpoint", 0, NULL);
-		proof_write(
-		    conn,
-		    "SELECT '{\"kind\":\"inclusion\",\"event\":' || " EVENT_LINE
-		    " || ',\"checkpoint\":' || " CHECKPOINT_LINE(
-		        "$2::bigint") " || ',\"proof\":' || " NODES
-		                      " || '}' FROM probectl.audit_inclusion($1::bigint, $2::bigint) p",
-		    2, params);
-	}
-	else
-		proof_write(
-		    conn,
-		    "SELECT '{\"kind\":\"consistency\",\"first\":' || " CHECKPOINT_LINE(
-		        "$1::bigint") " || ',\"second\":' || " CHECKPOINT_LINE("$2::bigint") " || "
-		                                                                             "',\"proof\":'"
-		                                                                             " || " NODES
-		                                                                             " || '}' FROM "
-		                                                                             "probectl."
-		                                                                             "audit_"
-		                                                                             "consistency($"
-		                                                                             "1::bigint, "
-		                                                                             "$2::bigint) "
-		                                                                             "p",
-		    2, params);
+		params[1] = proof_part(conn, util_fmt("SELECT max(size) FROM %s", chain->checkpoints), 0,
+		                       NULL);
+	printf("{\"kind\":\"%s\",\"%s\":%s,\"%s\":%s,\"proof\":%s}\n", kind,
+	       inclusion ? "event" : "first",
+	       inclusion ? event_line(conn, chain, params[0]) : checkpoint_line(conn, chain, params[0]),
+	       inclusion ? "checkpoint" : "second", checkpoint_line(conn, chain, params[1]),
+	       proof_nodes(conn, chain, kind, params));
 	return 0;
 }
 
 static int
-audit_key(PGconn *conn, const char *tenant, struct cli_args *args)
+audit_key(PGconn *conn, const struct chain *chain, struct cli_args *args)
 {
 	char *key;
 
-	checkpoint_make(conn, tenant); /* makes the key when nothing was signed yet */
+	(void) args;
+	checkpoint_make(conn, chain); /* makes the key when nothing was signed yet */
 	key = db_value(conn, "SELECT encode(probectl.signing_key(), 'hex')", 0, NULL);
 	printf("%s\n", key ? key : "");
 	return key ? 0 : EXIT_CANNOT;
@@ -212,12 +237,24 @@ static const struct audit_verb verbs[] = {
     {"key", 0, audit_key},
 };
 
+static const struct chain a_tenant = {NULL, "probectl.audit", "probectl.audit_checkpoint",
+                                      "probectl.audit_export", "probectl.audit_checkpoint"};
+static const struct chain the_provider = {
+    NULL, "probectl.provider_audit", "probectl_internal.provider_audit_checkpoint_make",
+    "probectl_internal.provider_audit_lines", "probectl_internal.provider_audit_checkpoint"};
+
 static int
 audit_run(struct cli_args *args)
 {
 	struct home *home = home_open(cli_value(args, "home"));
 	const char *tenant = cli_value(args, "tenant");
+	bool provider = cli_value(args, "provider") != NULL;
+	struct chain chain = provider ? the_provider : a_tenant;
 
+	if (provider && tenant)
+		util_fail(EXIT_USAGE, "audit: --provider and --tenant name two chains: give one");
+	if (!provider)
+		chain.tenant = tenant ? tenant : HOME_TENANT;
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		if (strcmp(verbs[i].name, args->words[0]) == 0)
 		{
@@ -229,7 +266,7 @@ audit_run(struct cli_args *args)
 				          "audit %s: wrong number of arguments: see 'probectl help audit'",
 				          verbs[i].name);
 			conn = db_connect(home, HOME_DATABASE);
-			code = verbs[i].run(conn, tenant ? tenant : HOME_TENANT, args);
+			code = verbs[i].run(conn, &chain, args);
 			PQfinish(conn);
 			return code;
 		}
@@ -239,7 +276,7 @@ audit_run(struct cli_args *args)
 static const struct cli_option options[] = {
     CLI_OPTION_HOME,
     {"tenant", "SLUG", "tenant (default: " HOME_TENANT ")"},
-    {"provider", NULL, "verify: the provider's chain instead"},
+    {"provider", NULL, "the provider's chain instead"},
     {"after", "SEQ", "export: go on after this event; the file is appended to"},
     {"output", "FILE", "export: write here instead of standard output"},
     CLI_OPTION_END,
@@ -255,6 +292,7 @@ const struct cli_command cmd_audit = {
             "  probectl audit key                      keep this outside of the machine\n"
             "  probectl audit export --output acme.jsonl --tenant acme\n"
             "  probectl audit export --output acme.jsonl --tenant acme --after 4711\n"
+            "  probectl audit export --output platform.jsonl --provider\n"
             "  probectl audit proof inclusion 17 >proof.json\n"
             "  probectl-audit-verify --key KEY acme.jsonl\n"
             "  probectl-audit-verify --key KEY --inclusion proof.json\n\n"

@@ -208,6 +208,14 @@ CREATE OR REPLACE FUNCTION probectl.audit_consistency(first bigint, second bigin
   LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_audit_consistency';
 COMMENT ON FUNCTION probectl.audit_consistency(bigint, bigint) IS 'proof (RFC 6962 2.1.2) that the chain of the second size begins with that of the first';
 
+CREATE OR REPLACE FUNCTION probectl.provider_audit_inclusion(seq bigint, size bigint DEFAULT NULL, OUT leaf_hash bytea, OUT tree_size bigint, OUT proof bytea[])
+  LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_provider_audit_inclusion';
+COMMENT ON FUNCTION probectl.provider_audit_inclusion(bigint, bigint) IS 'as audit_inclusion(), of the provider''s chain';
+
+CREATE OR REPLACE FUNCTION probectl.provider_audit_consistency(first bigint, second bigint DEFAULT NULL, OUT tree_size bigint, OUT proof bytea[])
+  LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_provider_audit_consistency';
+COMMENT ON FUNCTION probectl.provider_audit_consistency(bigint, bigint) IS 'as audit_consistency(), of the provider''s chain';
+
 CREATE OR REPLACE FUNCTION probectl.audit_verify(OUT ok boolean, OUT events bigint, OUT first_bad bigint, OUT reason text)
   LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_audit_verify';
 COMMENT ON FUNCTION probectl.audit_verify() IS 'walks the chain of the bound tenant and its checkpoints: ok, number of events held, and of the first bad one its sequence number and what is wrong';
@@ -260,6 +268,33 @@ END
 $$;
 COMMENT ON FUNCTION probectl_internal.audit_retain() IS 'prunes the bound tenant''s chain when probectl.audit_retention says so: how many events';
 
+-- The lines of an export. No search_path of their own, so that they are inlined; every name is qualified.
+CREATE OR REPLACE FUNCTION probectl_internal.audit_line_start(stream text, pruned_seq bigint, pruned_hash bytea, pruned_frontier bytea) RETURNS text
+  LANGUAGE sql STABLE AS $$
+  SELECT pg_catalog.concat('{"kind":"start","stream":"', stream, '","pruned_seq":', pruned_seq, ',"pruned_hash":"', pg_catalog.encode(pruned_hash, 'hex'),
+                           '","pruned_frontier":"', pg_catalog.encode(pruned_frontier, 'hex'), '"}')
+$$;
+COMMENT ON FUNCTION probectl_internal.audit_line_start(text, bigint, bytea, bytea) IS 'first line of an export: the stream, and where retention has cut it';
+
+-- An event is written field by field: data keeps its own text, so that its hash can be made again.
+CREATE OR REPLACE FUNCTION probectl_internal.audit_line_event(stream text, seq bigint, at timestamptz, actor text, action text, target text, outcome text, data json, prev_hash bytea, hash bytea)
+  RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT pg_catalog.concat('{"kind":"event","stream":"', stream, '","seq":', seq,
+                           ',"at_us":', (extract(epoch FROM at OPERATOR(pg_catalog.-) '2000-01-01 00:00:00+00'::timestamptz) OPERATOR(pg_catalog.*) 1000000)::bigint,
+                           ',"at":"', probectl_internal.time_text(at), '","actor":', pg_catalog.to_json(actor), ',"action":', pg_catalog.to_json(action),
+                           ',"target":', pg_catalog.to_json(target), ',"outcome":', pg_catalog.to_json(outcome), ',"data_text":', pg_catalog.to_json(data::text),
+                           ',"prev_hash":"', pg_catalog.encode(prev_hash, 'hex'), '","hash":"', pg_catalog.encode(hash, 'hex'), '"}')
+$$;
+COMMENT ON FUNCTION probectl_internal.audit_line_event(text, bigint, timestamptz, text, text, text, text, json, bytea, bytea) IS 'line of an export with one event';
+
+CREATE OR REPLACE FUNCTION probectl_internal.audit_line_checkpoint(stream text, size bigint, prev_size bigint, at timestamptz, head_hash bytea, root bytea, signature bytea, public_key bytea)
+  RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT pg_catalog.concat('{"kind":"checkpoint","stream":"', stream, '","size":', size, ',"prev_size":', prev_size, ',"at":"', probectl_internal.time_text(at),
+                           '","head_hash":"', pg_catalog.encode(head_hash, 'hex'), '","root":"', pg_catalog.encode(root, 'hex'),
+                           '","signature":"', pg_catalog.encode(signature, 'hex'), '","public_key":"', pg_catalog.encode(public_key, 'hex'), '"}')
+$$;
+COMMENT ON FUNCTION probectl_internal.audit_line_checkpoint(text, bigint, bigint, timestamptz, bytea, bytea, bytea, bytea) IS 'line of an export with one signed checkpoint';
+
 CREATE OR REPLACE FUNCTION probectl.audit_export(after bigint DEFAULT 0, page integer DEFAULT 1000) RETURNS SETOF text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WITH cut AS MATERIALIZED (
@@ -270,28 +305,44 @@ CREATE OR REPLACE FUNCTION probectl.audit_export(after bigint DEFAULT 0, page in
      WHERE e.tenant_id = probectl.current_tenant() AND e.seq > audit_export.after
      ORDER BY e.seq LIMIT least(greatest(page, 1), 100000)
   )
-  -- An event is written field by field: data keeps its own text, so that its hash can be made again.
   SELECT l.line FROM (
-    SELECT e.seq, 1 AS kind,
-           concat('{"kind":"event","stream":"', e.tenant_id, '","seq":', e.seq, ',"at_us":', (extract(epoch FROM e.at - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::bigint,
-                  ',"at":"', probectl_internal.time_text(e.at), '","actor":', to_json(e.actor), ',"action":', to_json(e.action), ',"target":', to_json(e.target),
-                  ',"outcome":', to_json(e.outcome), ',"data_text":', to_json(e.data::text), ',"prev_hash":"', encode(e.prev_hash, 'hex'),
-                  '","hash":"', encode(e.hash, 'hex'), '"}') AS line
+    SELECT e.seq, 1 AS kind, probectl_internal.audit_line_event(e.tenant_id::text, e.seq, e.at, e.actor, e.action, e.target, e.outcome, e.data, e.prev_hash, e.hash) AS line
       FROM events e
     UNION ALL
     -- Each behind the event it was made at; the one at which retention has cut, behind the start. One at the very
     -- place where an export goes on comes again, as it may have been made since.
-    SELECT c.size, 2,
-           concat('{"kind":"checkpoint","stream":"', c.tenant_id, '","size":', c.size, ',"prev_size":', c.prev_size, ',"at":"', probectl_internal.time_text(c.at), '","head_hash":"',
-                  encode(c.head_hash, 'hex'), '","root":"', encode(c.root, 'hex'), '","signature":"', encode(c.signature, 'hex'),
-                  '","public_key":"', encode(c.public_key, 'hex'), '"}')
+    SELECT c.size, 2, probectl_internal.audit_line_checkpoint(c.tenant_id::text, c.size, c.prev_size, c.at, c.head_hash, c.root, c.signature, c.public_key)
       FROM probectl.audit_checkpoint c, cut
      WHERE c.tenant_id = probectl.current_tenant() AND (c.size >= audit_export.after OR cut.first)
        AND c.size <= (SELECT coalesce(max(e.seq), greatest(cut.pruned_seq, audit_export.after)) FROM events e)
     UNION ALL
-    SELECT 0, 0, concat('{"kind":"start","stream":"', cut.tenant_id, '","pruned_seq":', cut.pruned_seq, ',"pruned_hash":"', encode(cut.pruned_hash, 'hex'),
-                        '","pruned_frontier":"', encode(cut.pruned_frontier, 'hex'), '"}')
-      FROM cut WHERE cut.first
+    SELECT 0, 0, probectl_internal.audit_line_start(cut.tenant_id::text, cut.pruned_seq, cut.pruned_hash, cut.pruned_frontier) FROM cut WHERE cut.first
   ) l ORDER BY l.seq, l.kind
 $$;
 COMMENT ON FUNCTION probectl.audit_export(bigint, integer) IS 'the bound tenant''s chain as JSON Lines after a sequence number: start, events, checkpoints; call again with the last seq to go on';
+
+CREATE OR REPLACE FUNCTION probectl_internal.provider_audit_lines(after bigint DEFAULT 0, page integer DEFAULT 1000) RETURNS SETOF text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  WITH cut AS MATERIALIZED (
+    SELECT h.pruned_seq, h.pruned_hash, h.pruned_frontier, provider_audit_lines.after <= 0 OR provider_audit_lines.after < h.pruned_seq AS first
+      FROM probectl_internal.provider_audit_head h
+  ), events AS MATERIALIZED (
+    SELECT e.* FROM probectl_internal.provider_audit_event e
+     WHERE e.seq > provider_audit_lines.after
+     ORDER BY e.seq LIMIT least(greatest(page, 1), 100000)
+  )
+  SELECT l.line FROM (
+    SELECT e.seq, 1 AS kind, probectl_internal.audit_line_event('provider', e.seq, e.at, e.actor, e.action, e.target, e.outcome, e.data, e.prev_hash, e.hash) AS line
+      FROM events e
+    UNION ALL
+    -- Each behind the event it was made at; the one at which retention has cut, behind the start. One at the very
+    -- place where an export goes on comes again, as it may have been made since.
+    SELECT c.size, 2, probectl_internal.audit_line_checkpoint('provider', c.size, c.prev_size, c.at, c.head_hash, c.root, c.signature, c.public_key)
+      FROM probectl_internal.provider_audit_checkpoint c, cut
+     WHERE (c.size >= provider_audit_lines.after OR cut.first)
+       AND c.size <= (SELECT coalesce(max(e.seq), greatest(cut.pruned_seq, provider_audit_lines.after)) FROM events e)
+    UNION ALL
+    SELECT 0, 0, probectl_internal.audit_line_start('provider', cut.pruned_seq, cut.pruned_hash, cut.pruned_frontier) FROM cut WHERE cut.first
+  ) l ORDER BY l.seq, l.kind
+$$;
+COMMENT ON FUNCTION probectl_internal.provider_audit_lines(bigint, integer) IS 'as audit_export(), of the provider''s chain, whoever asks';

@@ -132,7 +132,10 @@ row_visit(HeapTuple tuple, TupleDesc desc, PctlAuditText stream, EventVisit visi
 	return visit(arg, &record, sound ? (const uint8 *) hash.data : nothing, sound);
 }
 
-/* Walks events with after < seq <= upto. Inside SPI_connect. */
+/*
+ * Walks events with after < seq <= upto: a tenant's under the policies of the caller, the provider's
+ * as the owner, since nobody has a grant on them. Inside SPI_connect.
+ */
 static void
 events_walk(PctlAuditStream stream, int64 after, int64 upto, EventVisit visit, void *arg)
 {
@@ -142,11 +145,14 @@ events_walk(PctlAuditStream stream, int64 after, int64 upto, EventVisit visit, v
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "probectl audit rows",
 	                                            ALLOCSET_DEFAULT_SIZES);
 	PctlAuditText name;
+	PctlTrusted saved;
 	SPIPlanPtr plan;
 	Portal portal;
 	bool go = true;
 
-	if (stream == PCTL_AUDIT_TENANT)
+	if (stream == PCTL_AUDIT_PROVIDER)
+		pctl_trusted_begin(&saved);
+	else
 	{
 		args[2] = UUIDPGetDatum(pctl_tenant_required());
 		pctl_uuid_text(pctl_tenant_required(), tenant);
@@ -175,6 +181,8 @@ events_walk(PctlAuditStream stream, int64 after, int64 upto, EventVisit visit, v
 	}
 	SPI_cursor_close(portal);
 	MemoryContextDelete(batch);
+	if (stream == PCTL_AUDIT_PROVIDER)
+		pctl_trusted_end(&saved);
 }
 
 /* One statement with the tenant as its only parameter, if the stream has one. */
@@ -363,7 +371,6 @@ verify_stream(FunctionCallInfo fcinfo, PctlAuditStream stream)
 {
 	Verification v = {0};
 	Pruned pruned;
-	PctlTrusted saved;
 	TupleDesc desc;
 	Datum values[4];
 	bool nulls[4] = {false};
@@ -374,13 +381,7 @@ verify_stream(FunctionCallInfo fcinfo, PctlAuditStream stream)
 	pruned_read(stream, &pruned);
 	checkpoints_read(stream, &v);
 	if (verify_start(&pruned, &v))
-	{
-		if (stream == PCTL_AUDIT_PROVIDER)
-			pctl_trusted_begin(&saved);
 		events_walk(stream, PG_INT64_MIN, PG_INT64_MAX, verify_event, &v);
-		if (stream == PCTL_AUDIT_PROVIDER)
-			pctl_trusted_end(&saved);
-	}
 	if (v.reason == NULL)
 		verify_end(stream, &pruned, &v);
 	SPI_finish();
@@ -501,16 +502,17 @@ leaf_keep(void *arg, const PctlAuditRecord *record, const uint8 *hash, bool soun
 	return true;
 }
 
-/* The bound tenant's tree of a size (NULL: as it is), its leaves in memory. Inside SPI_connect. */
+/* A chain's tree of a size (NULL: as it is), its leaves in memory. Inside SPI_connect. */
 static void
-tree_open(FunctionCallInfo fcinfo, int size_arg, MerkleTree *tree, LeafArray *leaves)
+tree_open(FunctionCallInfo fcinfo, PctlAuditStream stream, int size_arg, MerkleTree *tree,
+          LeafArray *leaves)
 {
 	uint8 head[PCTL_SHA256_LEN];
 	int64 seq = 0;
 	Pruned pruned;
 
-	(void) pctl_audit_head(PCTL_AUDIT_TENANT, &seq, head);
-	pruned_read(PCTL_AUDIT_TENANT, &pruned);
+	(void) pctl_audit_head(stream, &seq, head);
+	pruned_read(stream, &pruned);
 	if (!pruned.sound)
 		ereport(ERROR,
 		        (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the head of the audit chain is damaged"),
@@ -528,7 +530,7 @@ tree_open(FunctionCallInfo fcinfo, int size_arg, MerkleTree *tree, LeafArray *le
 	leaves->max = tree->size - leaves->first;
 	leaves->hashes = MemoryContextAllocHuge(CurrentMemoryContext,
 	                                        Max(leaves->max, 1) * sizeof(MerkleNode));
-	events_walk(PCTL_AUDIT_TENANT, pruned.seq, (int64) tree->size, leaf_keep, leaves);
+	events_walk(stream, pruned.seq, (int64) tree->size, leaf_keep, leaves);
 	if (leaves->count != leaves->max)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the audit chain lacks events"),
 		                errhint("Run SELECT * FROM probectl.audit_verify().")));
@@ -547,11 +549,9 @@ proof_datum(const MerkleNode *proof, int count)
 	return PointerGetDatum(construct_array(nodes, count, BYTEAOID, -1, false, TYPALIGN_INT));
 }
 
-PCTL_FUNCTION(pctl_audit_inclusion);
-
 /* audit_inclusion(seq bigint, size bigint, OUT leaf_hash bytea, OUT tree_size bigint, OUT proof bytea[]) */
-Datum
-pctl_audit_inclusion(PG_FUNCTION_ARGS)
+static Datum
+inclusion_of(FunctionCallInfo fcinfo, PctlAuditStream stream)
 {
 	MerkleNode proof[MERKLE_NODES_MAX];
 	MerkleNode leaf;
@@ -569,7 +569,7 @@ pctl_audit_inclusion(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	seq = PG_GETARG_INT64(0);
 	SPI_connect();
-	tree_open(fcinfo, 1, &tree, &leaves);
+	tree_open(fcinfo, stream, 1, &tree, &leaves);
 	if (seq <= (int64) leaves.first || seq > (int64) tree.size)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND),
 		                errmsg("there is no such event in a chain of that size"),
@@ -583,11 +583,9 @@ pctl_audit_inclusion(PG_FUNCTION_ARGS)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
-PCTL_FUNCTION(pctl_audit_consistency);
-
 /* audit_consistency(first bigint, second bigint, OUT tree_size bigint, OUT proof bytea[]) */
-Datum
-pctl_audit_consistency(PG_FUNCTION_ARGS)
+static Datum
+consistency_of(FunctionCallInfo fcinfo, PctlAuditStream stream)
 {
 	MerkleNode proof[MERKLE_NODES_MAX];
 	MerkleTree tree;
@@ -602,7 +600,7 @@ pctl_audit_consistency(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	SPI_connect();
-	tree_open(fcinfo, 1, &tree, &leaves);
+	tree_open(fcinfo, stream, 1, &tree, &leaves);
 	if (PG_GETARG_INT64(0) < 1 || PG_GETARG_INT64(0) > (int64) tree.size)
 		ereport(ERROR,
 		        (errcode(ERRCODE_PCTL_NOT_FOUND),
@@ -612,4 +610,36 @@ pctl_audit_consistency(PG_FUNCTION_ARGS)
 	values[0] = Int64GetDatum((int64) tree.size);
 	values[1] = proof_datum(proof, count);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+PCTL_FUNCTION(pctl_audit_inclusion);
+
+Datum
+pctl_audit_inclusion(PG_FUNCTION_ARGS)
+{
+	return inclusion_of(fcinfo, PCTL_AUDIT_TENANT);
+}
+
+PCTL_FUNCTION(pctl_provider_audit_inclusion);
+
+Datum
+pctl_provider_audit_inclusion(PG_FUNCTION_ARGS)
+{
+	return inclusion_of(fcinfo, PCTL_AUDIT_PROVIDER);
+}
+
+PCTL_FUNCTION(pctl_audit_consistency);
+
+Datum
+pctl_audit_consistency(PG_FUNCTION_ARGS)
+{
+	return consistency_of(fcinfo, PCTL_AUDIT_TENANT);
+}
+
+PCTL_FUNCTION(pctl_provider_audit_consistency);
+
+Datum
+pctl_provider_audit_consistency(PG_FUNCTION_ARGS)
+{
+	return consistency_of(fcinfo, PCTL_AUDIT_PROVIDER);
 }

@@ -232,6 +232,15 @@ END
 $$;
 COMMENT ON FUNCTION probectl.provider_audit(bigint, integer) IS 'the provider''s chain after a sequence number; for admins';
 
+CREATE OR REPLACE FUNCTION probectl.provider_audit_export(after bigint DEFAULT 0, page integer DEFAULT 1000) RETURNS SETOF text
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM probectl_internal.operator_id(true);
+  RETURN QUERY SELECT l.line FROM probectl_internal.provider_audit_lines(provider_audit_export.after, provider_audit_export.page) l (line);
+END
+$$;
+COMMENT ON FUNCTION probectl.provider_audit_export(bigint, integer) IS 'the provider''s chain as JSON Lines after a sequence number, as audit_export(); for admins';
+
 CREATE OR REPLACE FUNCTION probectl.provider_tenant_provision(slug text, name text, admin_email text, OUT tenant_id uuid, OUT user_id uuid, OUT invitation text)
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -379,16 +379,25 @@ def key(stack):
     return stack.cli("audit", "key").stdout.strip()
 
 
-@pytest.mark.parametrize("slug", ["tampered", "pruned"])
+def whose(slug):
+    """Words that name a chain on the command line; None is the provider's."""
+    return ["--tenant", slug] if slug else ["--provider"]
+
+
+@pytest.mark.parametrize("slug", ["tampered", "pruned", None])
 def test_an_export_is_verified_without_the_database(stack, chains, key, slug):
-    text = stack.cli("audit", "export", "--tenant", slug).stdout
+    text = stack.cli("audit", "export", *whose(slug)).stdout
     lines = text.splitlines()
     code, out, err = check(text, "--key", key)
     events = [json.loads(line) for line in lines if '"kind":"event"' in line]
     assert (code, err) == (0, ""), (out, err)
     assert out.startswith("ok: %d events" % len(events))
     # Numbers keep their digits, text its characters.
-    assert any("9007199254740994" in e["data_text"] and "\u00fcn\u00ef" in e["data_text"] for e in events)
+    if slug:
+        assert any("9007199254740994" in e["data_text"] and "\u00fcn\u00ef" in e["data_text"] for e in events)
+    else:
+        assert all(e["stream"] == "provider" for e in events)
+        assert any("9007199254740993" in e["data_text"] for e in events)
     # Without a key it says so, with another one it fails.
     code, out, err = check(text)
     assert code == 0 and "WARNING" in err
@@ -440,8 +449,19 @@ def test_an_export_is_resumed(stack, key, tmp_path):
     assert stack.sql("SELECT count(*) FROM probectl.audit_event WHERE tenant_id = %s", (tenant,))[0][0] > 6000
 
 
+def test_the_provider_chain_is_exported_in_pages_and_resumed(stack, chains, key, tmp_path):
+    path = tmp_path / "platform.jsonl"
+    stack.cli("audit", "export", "--provider", "--output", str(path))
+    for _ in range(3):
+        last = json.loads([line for line in path.read_text().splitlines() if '"kind":"event"' in line][-1])
+        stack.sql("SELECT probectl_internal.provider_audit_append('platform.change', 'thing ' || i, 'ok', '{}') FROM generate_series(1, 5100) i")
+        stack.cli("audit", "export", "--provider", "--output", str(path), "--after", str(last["seq"]))
+        code, out, err = check(path.read_text(), "--key", key)
+        assert (code, err) == (0, ""), (out, err)
+    assert stack.cli("audit", "export", "--provider", "--tenant", "tampered", check=False).returncode == 2
+
+
 def test_every_page_size_exports_the_same_chain(stack, chains, key):
-    whole = None
     for page in (1, 2, 7, 37, 50, 1000):
         for slug in ("tampered", "pruned"):
             chain = chains["tenant" if slug == "tampered" else "pruned"]
@@ -459,15 +479,15 @@ def test_every_page_size_exports_the_same_chain(stack, chains, key):
 
 def test_proofs_hold_and_changed_ones_do_not(stack, chains, key, tmp_path):
     rng = random.Random(11)
-    for slug, name in (("tampered", "tenant"), ("pruned", "pruned")):
-        stack.cli("audit", "export", "--tenant", slug)          # signs it to its end
+    for slug, name in (("tampered", "tenant"), ("pruned", "pruned"), (None, "provider")):
+        stack.cli("audit", "export", *whose(slug))          # signs it to its end
         chain = Chain(stack, chains[name].tenant)
         sizes = [p[0] for p in chain.points]
         proofs = [("inclusion", str(rng.choice(chain.rows)[0])) for _ in range(6)]
         proofs += [("inclusion", str(chain.first)), ("inclusion", str(chain.last))]
         proofs += [("consistency", str(a), str(b)) for a in sizes for b in sizes if a <= b][:12]
         for words in proofs:
-            text = stack.cli("audit", "proof", *words, "--tenant", slug).stdout
+            text = stack.cli("audit", "proof", *words, *whose(slug)).stdout
             path = tmp_path / "proof.json"
             path.write_text(text)
             code, out, err = check("", "--key", key, "--" + words[0], str(path))

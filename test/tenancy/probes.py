@@ -134,6 +134,8 @@ PROBES = [
     ("an operator is one for a transaction", GATEWAY, ["BEGIN", "SELECT probectl.enter_operator('{operator}')", "COMMIT", "BEGIN", "SET LOCAL ROLE probectl_provider", "SELECT probectl.provider_tenants()"], "PC401"),
     ("a transaction is one operator's", GATEWAY, ["BEGIN", "SAVEPOINT s", "SELECT probectl.enter_operator('{operator}')", "ROLLBACK TO SAVEPOINT s", "SELECT probectl.enter_operator('{operator}')"], "PC403"),
     ("no admin", GATEWAY, ["BEGIN", "SELECT probectl.enter_operator('{plain_operator}')", "SELECT probectl.provider_audit(0, 1)"], "PC403"),
+    ("nor does one export", GATEWAY, ["BEGIN", "SELECT probectl.enter_operator('{plain_operator}')", "SELECT probectl.provider_audit_export(0, 1)"], "PC403"),
+    ("an admin exports", GATEWAY, ["BEGIN", "SELECT probectl.enter_operator('{operator}')", "SELECT count(*) FROM probectl.provider_audit_export(0, 1)"], some),
     ("an expired operator's session", GATEWAY, ["BEGIN", "SELECT probectl.enter_operator('{expired_operator}')"], "PC401"),
     ("a signed-out operator's session", GATEWAY, ["BEGIN", "SELECT probectl.enter_operator('{ended_operator}')"], "PC401"),
     ("a disabled operator's session", GATEWAY, ["BEGIN", "SELECT probectl.enter_operator('{disabled_operator}')"], "PC401"),

@@ -125,6 +125,7 @@ FUNCTIONS = [
     ("probectl_internal.operator_session(text)", "an expired operator's session enters", "AND s.expires_at > probectl.clock_now()", ""),
     ("probectl_internal.operator_session(text)", "a signed-out operator's session enters", "AND s.revoked_at IS NULL", ""),
     ("probectl_internal.operator_session(text)", "a disabled operator's session enters", "AND o.status = 'active'", ""),
+    ("probectl.provider_audit_export(bigint,integer)", "any operator takes the provider's chain away", "PERFORM probectl_internal.operator_id(true);", "PERFORM probectl_internal.operator_id();"),
     ("probectl_internal.audit_fixed()", "records can be changed and deleted", "BEGIN", "BEGIN RETURN coalesce(NEW, OLD);"),
 ]
 
