@@ -157,7 +157,8 @@ CALL regress.refused(:'admin_token', 'GET', '/v1/results', '{}', '{"test_id": "x
   '{"test_id": "00000000-0000-4000-8000-000000000000", "until": "0000-01-01T00:00:00Z"}', '{"test_id": "00000000-0000-4000-8000-000000000000", "until": "2100-01-01T25:00:00Z"}',
   '{"test_id": "00000000-0000-4000-8000-000000000000", "until": null}', '{"test_id": "00000000-0000-4000-8000-000000000000", "after": "x"}', '{"test_id": "00000000-0000-4000-8000-000000000000", "after": "2100-01-01T00:00:00Z"}',
   '{"test_id": "00000000-0000-4000-8000-000000000000", "after": "2100-01-01T00:00:00Z/x"}');
-CALL regress.refused(:'admin_token', 'GET', '/v1/audit', '{"after": "x"}', '{"after": "-1"}', '{"after": null}', '{"after": "9999999999999999999999"}', '{"limit": "0"}');
+CALL regress.refused(:'admin_token', 'GET', '/v1/audit', '{"after": "x"}', '{"after": "-1"}', '{"after": null}', '{"after": "9999999999999999999999"}', '{"limit": "0"}',
+  '{"outcome": "good"}', '{"since": "yesterday"}', '{"until": "2100-02-30T00:00:00Z"}', '{"who": "x"}');
 CALL regress.refused(:'admin_token', 'GET', '/v1/agents', '{"limit": "0"}', '{"after": "x"}', '{"status": "online"}');
 -- Missing altogether.
 CALL regress.api(:'admin_token', 'GET', '/v1/tests/{test_id}', NULL, NULL, NULL);
@@ -249,6 +250,35 @@ $$;
 CALL regress.audit_pages(:'admin_token', 1, NULL) \gset one_
 CALL regress.audit_pages(:'admin_token', 1000, NULL) \gset all_
 SELECT :one_n = n AS by_one, :all_n = n AS at_once FROM expected_events;
+-- Every filter gives what the same condition on the table gives, whatever the size of a page.
+CREATE PROCEDURE regress.audit_filtered(token text, filter jsonb, condition text, size integer, INOUT same boolean DEFAULT NULL) LANGUAGE plpgsql AS $$
+DECLARE
+  answer json;
+  next text;
+  got bigint[] := '{}';
+  expected bigint[];
+BEGIN
+  LOOP
+    PERFORM probectl.enter_session(token);
+    SELECT c.body::json INTO answer FROM probectl.api_call('GET', '/v1/audit', '{}', filter || jsonb_build_object('limit', size::text) || CASE WHEN next IS NULL THEN '{}' ELSE jsonb_build_object('after', next) END, NULL) c;
+    EXECUTE 'SELECT array_agg(seq ORDER BY seq DESC) FROM probectl.audit_event WHERE ' || condition INTO expected;
+    COMMIT;
+    got := got || ARRAY(SELECT (i ->> 'seq')::bigint FROM json_array_elements(answer -> 'items') i);
+    next := answer ->> 'next';
+    EXIT WHEN next IS NULL;
+  END LOOP;
+  same := got = coalesce(expected, '{}') AND cardinality(got) > 0;
+END
+$$;
+CALL regress.audit_filtered(:'admin_token', '{"action": "test."}', $$action LIKE 'test.%'$$, 3);
+CALL regress.audit_filtered(:'admin_token', '{"action": "test.create"}', $$action = 'test.create'$$, 2);
+CALL regress.audit_filtered(:'admin_token', '{"outcome": "denied"}', $$outcome = 'denied'$$, 1);
+CALL regress.audit_filtered(:'admin_token', '{"since": "2100-01-15T11:00:00Z"}', $$at >= '2100-01-15T11:00:00Z'$$, 7);
+CALL regress.audit_filtered(:'admin_token', '{"until": "2101-01-15T11:00:00Z", "outcome": "ok"}', $$outcome = 'ok'$$, 50);
+SELECT actor AS an_actor, target AS a_target FROM probectl.audit_event WHERE tenant_id = :'a' AND action = 'test.create' ORDER BY seq LIMIT 1 \gset
+CALL regress.audit_filtered(:'admin_token', jsonb_build_object('actor', :'an_actor'), format('actor = %L', :'an_actor'), 4);
+CALL regress.audit_filtered(:'admin_token', jsonb_build_object('target', :'a_target'), format('target = %L', :'a_target'), 1);
+CALL regress.api(:'admin_token', 'GET', '/v1/audit', query => '{"action": "tes"}');
 
 -- Results: filters, order, the newest with its state, and what is left of a deleted test.
 CALL regress.api(:'viewer_token', 'GET', '/v1/results', query => jsonb_build_object('test_id', regress.test_uuid(3), 'since', '2100-01-15T11:01:04Z', 'until', '2100-01-15T11:01:05Z'));

@@ -449,9 +449,14 @@ CREATE OR REPLACE FUNCTION probectl_api.audit_list(params jsonb, query jsonb, re
   LANGUAGE plpgsql STABLE AS $$
 DECLARE
   page integer := probectl_internal.query_integer(query, 'limit', 100, 1, 1000);
+  since timestamptz := probectl_internal.query_time(query, 'since');
+  until timestamptz := probectl_internal.query_time(query, 'until');
   before bigint := 9223372036854775807;
 BEGIN
-  PERFORM probectl_internal.input_known(query, '{limit,after}');
+  PERFORM probectl_internal.input_known(query, '{actor,action,target,outcome,since,until,limit,after}');
+  IF coalesce(query ->> 'outcome', 'ok') NOT IN ('ok', 'denied', 'failed') THEN
+    PERFORM probectl_internal.invalid('outcome', '"outcome" must be ok, denied or failed');
+  END IF;
   IF query ? 'after' THEN
     IF coalesce(query ->> 'after', '') !~ '^[0-9]{1,18}$' THEN
       PERFORM probectl_internal.invalid('after', '"after" must be a sequence number');
@@ -465,7 +470,9 @@ BEGIN
                                         ORDER BY e.seq DESC), '[]'),
              'next', CASE WHEN count(*) = page AND min(e.seq) > 1 THEN min(e.seq)::text END)
       FROM (SELECT * FROM probectl.audit_event x WHERE x.tenant_id = probectl.current_tenant() AND x.seq < before
+               AND probectl_internal.audit_wanted(x.at, x.actor, x.action, x.target, x.outcome,
+                     query ->> 'actor', query ->> 'action', query ->> 'target', query ->> 'outcome', since, until)
              ORDER BY x.seq DESC LIMIT page) e);
 END
 $$;
-COMMENT ON FUNCTION probectl_api.audit_list(jsonb, jsonb, jsonb) IS 'GET /v1/audit, newest first';
+COMMENT ON FUNCTION probectl_api.audit_list(jsonb, jsonb, jsonb) IS 'GET /v1/audit, newest first; filters as in audit_wanted()';

@@ -107,7 +107,9 @@ INSERT INTO probectl.api_route (method, path, permission, handler, success, stre
    NULL, jsonb_set(probectl_internal.list_of('MetricPoints'), '{properties,collector_running}',
                    '{"type": "boolean", "description": "false: series are not being kept up to date"}')),
   ('GET', '/v1/audit', 'audit.read', 'audit_list', 200, false, 'Audit chain of the tenant, newest first',
-   '{"limit": {"type": "integer", "maximum": 1000, "default": 100}, "after": {"type": "string"}}', NULL, probectl_internal.list_of('AuditEvent'))
+   '{"actor": {"type": "string"}, "action": {"type": "string", "description": "with a dot at its end: every action below, as in test."}, "target": {"type": "string"},
+     "outcome": {"type": "string", "enum": ["ok", "denied", "failed"]}, "since": {"type": "string", "format": "date-time"}, "until": {"type": "string", "format": "date-time"},
+     "limit": {"type": "integer", "maximum": 1000, "default": 100}, "after": {"type": "string"}}', NULL, probectl_internal.list_of('AuditEvent'))
 ON CONFLICT (method, path) DO UPDATE SET
   permission = excluded.permission, handler = excluded.handler, success = excluded.success, stream = excluded.stream, summary = excluded.summary,
   parameters = excluded.parameters, request = excluded.request, response = excluded.response;

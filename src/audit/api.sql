@@ -268,7 +268,21 @@ END
 $$;
 COMMENT ON FUNCTION probectl_internal.audit_retain() IS 'prunes the bound tenant''s chain when probectl.audit_retention says so: how many events';
 
--- The lines of an export. No search_path of their own, so that they are inlined; every name is qualified.
+-- Inlined, as the lines below: no search_path of its own, every name is qualified.
+CREATE OR REPLACE FUNCTION probectl_internal.audit_wanted(at timestamptz, actor text, action text, target text, outcome text,
+    of_actor text, of_action text, of_target text, of_outcome text, since timestamptz, until timestamptz) RETURNS boolean
+  LANGUAGE sql IMMUTABLE AS $$
+  SELECT (of_actor IS NULL OR actor OPERATOR(pg_catalog.=) of_actor)
+     AND (of_action IS NULL OR action OPERATOR(pg_catalog.=) of_action
+          OR (pg_catalog.right(of_action, 1) OPERATOR(pg_catalog.=) '.' AND pg_catalog.starts_with(action, of_action)))
+     AND (of_target IS NULL OR target OPERATOR(pg_catalog.=) of_target)
+     AND (of_outcome IS NULL OR outcome OPERATOR(pg_catalog.=) of_outcome)
+     AND (since IS NULL OR at OPERATOR(pg_catalog.>=) since)
+     AND (until IS NULL OR at OPERATOR(pg_catalog.<) until)
+$$;
+COMMENT ON FUNCTION probectl_internal.audit_wanted(timestamptz, text, text, text, text, text, text, text, text, timestamptz, timestamptz) IS 'whether an event passes the filters that are given (NULL: none): who, what ("test." is every action below), to what, with what outcome, in [since, until)';
+
+-- The lines of an export.
 CREATE OR REPLACE FUNCTION probectl_internal.audit_line_start(stream text, pruned_seq bigint, pruned_hash bytea, pruned_frontier bytea) RETURNS text
   LANGUAGE sql STABLE AS $$
   SELECT pg_catalog.concat('{"kind":"start","stream":"', stream, '","pruned_seq":', pruned_seq, ',"pruned_hash":"', pg_catalog.encode(pruned_hash, 'hex'),

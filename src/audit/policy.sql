@@ -9,6 +9,7 @@ GRANT SELECT ON probectl.audit_event, probectl.audit_head, probectl.audit_checkp
 CREATE POLICY permission_reads ON probectl.audit_event AS RESTRICTIVE FOR SELECT TO probectl_app USING (probectl_internal.holds('audit.read'));
 GRANT EXECUTE ON FUNCTION probectl.audit_verify(), probectl.audit_inclusion(bigint, bigint), probectl.audit_consistency(bigint, bigint),
   probectl.audit_export(bigint, integer), probectl.audit_checkpoint(), probectl.signature_verify(bytea, bytea, bytea), probectl.signing_key(),
+  probectl_internal.audit_wanted(timestamptz, text, text, text, text, text, text, text, text, timestamptz, timestamptz),
   probectl_internal.audit_line_start(text, bigint, bytea, bytea),
   probectl_internal.audit_line_event(text, bigint, timestamptz, text, text, text, text, json, bytea, bytea),
   probectl_internal.audit_line_checkpoint(text, bigint, bigint, timestamptz, bytea, bytea, bytea, bytea) TO probectl_app;

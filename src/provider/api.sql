@@ -222,15 +222,20 @@ END
 $$;
 COMMENT ON FUNCTION probectl.provider_usage(timestamptz, timestamptz) IS 'what each tenant sent in each hour of [since, until)';
 
-CREATE OR REPLACE FUNCTION probectl.provider_audit(after bigint DEFAULT 0, page integer DEFAULT 100, OUT seq bigint, OUT at timestamptz, OUT actor text, OUT action text, OUT target text, OUT outcome text, OUT data json)
+CREATE OR REPLACE FUNCTION probectl.provider_audit(after bigint DEFAULT 0, page integer DEFAULT 100, of_actor text DEFAULT NULL, of_action text DEFAULT NULL, of_target text DEFAULT NULL,
+    of_outcome text DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+    OUT seq bigint, OUT at timestamptz, OUT actor text, OUT action text, OUT target text, OUT outcome text, OUT data json)
   RETURNS SETOF record LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM probectl_internal.operator_id(true);
   RETURN QUERY SELECT e.seq, e.at, e.actor, e.action, e.target, e.outcome, e.data
-                 FROM probectl_internal.provider_audit_event e WHERE e.seq > provider_audit.after ORDER BY e.seq LIMIT least(greatest(page, 1), 10000);
+                 FROM probectl_internal.provider_audit_event e
+                WHERE e.seq > provider_audit.after
+                  AND probectl_internal.audit_wanted(e.at, e.actor, e.action, e.target, e.outcome, of_actor, of_action, of_target, of_outcome, since, until)
+                ORDER BY e.seq LIMIT least(greatest(page, 1), 10000);
 END
 $$;
-COMMENT ON FUNCTION probectl.provider_audit(bigint, integer) IS 'the provider''s chain after a sequence number; for admins';
+COMMENT ON FUNCTION probectl.provider_audit(bigint, integer, text, text, text, text, timestamptz, timestamptz) IS 'the provider''s chain after a sequence number, with the filters of audit_wanted(); for admins';
 
 CREATE OR REPLACE FUNCTION probectl.provider_audit_export(after bigint DEFAULT 0, page integer DEFAULT 1000) RETURNS SETOF text
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -6,7 +6,7 @@ GRANT probectl_provider TO probectl_gateway;
 GRANT EXECUTE ON FUNCTION probectl.enter_operator(text), probectl.enter_break_glass(text, uuid, uuid, text), probectl.operator_enrol_start(text),
   probectl.operator_enrol_complete(text, text, text), probectl.operator_signin(text, text, text), probectl.operator_signout(text) TO probectl_gateway;
 GRANT EXECUTE ON FUNCTION probectl.provider_operator_create(text, text), probectl.provider_operator_disable(uuid), probectl.provider_tenants(), probectl.provider_fleet(),
-  probectl.provider_usage(timestamptz, timestamptz), probectl.provider_audit(bigint, integer), probectl.provider_audit_verify(),
+  probectl.provider_usage(timestamptz, timestamptz), probectl.provider_audit(bigint, integer, text, text, text, text, timestamptz, timestamptz), probectl.provider_audit_verify(),
   probectl.provider_audit_export(bigint, integer), probectl.provider_audit_inclusion(bigint, bigint), probectl.provider_audit_consistency(bigint, bigint),
   probectl.provider_tenant_provision(text, text, text), probectl.provider_tenant_set_status(uuid, text), probectl.provider_tenant_erase(uuid),
   probectl.provider_tenant_set_quota(uuid, text, bigint), probectl.provider_tenant_set_budget(uuid, integer, integer, integer, integer),
