@@ -49,6 +49,13 @@ function page(items, query, key, most = 500) {
   return { items: part, next: more ? Buffer.from(String(key(part.at(-1)))).toString('base64url') : null };
 }
 
+/** Filters of GET /v1/audit; an action that ends with a dot takes all below it. */
+function auditWanted(event, query) {
+  const action = query.get('action');
+  if (action && event.action !== action && !(action.endsWith('.') && event.action.startsWith(action))) return false;
+  return ['actor', 'target', 'outcome'].every((key) => !query.get(key) || event[key] === query.get(key));
+}
+
 export class Stub {
   constructor({ scenario = 'busy', root = null, seed = 7, speed = 1, permissions = PERMISSIONS } = {}) {
     Object.assign(this, { root, speed, permissions, collectorRunning: true, refuseEvents: false, paused: false, temper: null, aheadMs: 0 });
@@ -234,7 +241,7 @@ export class Stub {
       }
       case 'GET /v1/audit':
         this.permit('audit.read');
-        return [200, page([...this.audit].reverse(), query, (e) => e.seq)];
+        return [200, page([...this.audit].reverse().filter((e) => auditWanted(e, query)), query, (e) => e.seq)];
       default:
         throw new Refusal(404, 'not_found', `no route ${method} ${path}`);
     }

@@ -254,6 +254,26 @@ describe('states of the page', () => {
       await page.getByText('meanwhile').waitFor();
     }));
 
+  step('filters the audit trail, with the filters in the URL', () =>
+    visit(browser, {}, async (page, stub, url) => {
+      stub.note('drill.start', 'probe-7');
+      for (let i = 0; i < 60; i++) stub.note('test.update', `t${i}`);
+      await page.goto(`${url}/audit`);
+      const rows = page.locator('table.list tbody tr');
+      await page.getByRole('searchbox', { name: 'Action' }).fill('drill.');
+      await page.keyboard.press('Enter');
+      await until('only what was asked for', async () => (await rows.count()) === 1);
+      assert.match(page.url(), /\?action=drill\.$/);
+      await assertAccessible(page, 'filtered audit');
+      await page.getByRole('combobox', { name: 'Outcome' }).selectOption('denied');
+      await page.getByText('No event like that').waitFor();
+      await page.reload();
+      await page.getByText('No event like that').waitFor();
+      assert.equal(await page.getByRole('searchbox', { name: 'Action' }).inputValue(), 'drill.');
+      await page.getByRole('button', { name: 'Clear' }).click();
+      await until('everything again', async () => (await rows.count()) === 50);
+    }));
+
   step('shows expired certificates in words', () =>
     visit(browser, {}, async (page, stub, url) => {
       const [key] = [...stub.runs.entries()].find(([, line]) => line.plan.temper === 'expired');

@@ -4,6 +4,7 @@
 // made here, and when the window is looked at again. Nothing polls.
 import { QueryClient, useInfiniteQuery, useMutation, useQuery, useQueryClient, type QueryKey } from '@tanstack/react-query';
 import { useEffect, useRef } from 'react';
+import { givenAuditFilters, type AuditFilters } from '../lib/auditfilters';
 import { createCoalescer } from '../lib/coalesce';
 import { live, type EventKind } from '../state/live';
 import { ApiError, collect, request } from './client';
@@ -158,12 +159,14 @@ export function useHistory(testId: string, agentId: string, hours: number, newes
   });
 }
 
-export function useAudit() {
+export const auditKey = (filters: AuditFilters) => [...keys.audit, filters] as const;
+
+export function useAudit(filters: AuditFilters) {
   return useInfiniteQuery({
-    queryKey: keys.audit,
+    queryKey: auditKey(filters),
     initialPageParam: null as string | null,
     queryFn: ({ pageParam, signal }) =>
-      request<Page<AuditEvent>>('GET', '/v1/audit', { query: { after: pageParam, limit: 50 }, signal }),
+      request<Page<AuditEvent>>('GET', '/v1/audit', { query: { ...givenAuditFilters(filters), after: pageParam, limit: 50 }, signal }),
     getNextPageParam: (page) => page.next,
     refetchOnWindowFocus: false,
   });
