@@ -98,6 +98,7 @@ REGRESS := \
 	identity_credential \
 	audit_chain \
 	stream_ingest \
+	stream_integrity \
 	result_latest \
 	metric_store \
 	metric_query \

@@ -445,6 +445,17 @@ END
 $$;
 COMMENT ON FUNCTION probectl_api.me(jsonb, jsonb, jsonb) IS 'GET /v1/me';
 
+CREATE OR REPLACE FUNCTION probectl_api.integrity(params jsonb, query jsonb, request jsonb) RETURNS json
+  LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  PERFORM probectl_internal.input_known(query, '{}');
+  RETURN (SELECT json_build_object('items', coalesce(json_agg(to_json(i) ORDER BY i.plane), '[]'), 'next', NULL,
+                                   'collector_running', probectl_internal.derive_running())
+            FROM probectl.integrity() i);
+END
+$$;
+COMMENT ON FUNCTION probectl_api.integrity(jsonb, jsonb, jsonb) IS 'GET /v1/integrity';
+
 CREATE OR REPLACE FUNCTION probectl_api.audit_list(params jsonb, query jsonb, request jsonb) RETURNS json
   LANGUAGE plpgsql STABLE AS $$
 DECLARE

@@ -45,6 +45,12 @@ CREATE OR REPLACE FUNCTION probectl_internal.api_schemas() RETURNS jsonb
     "labels": {"type": "object"}, "registered_at": {"type": "string", "format": "date-time"}, "last_seen_at": {"type": ["string", "null"], "format": "date-time"},
     "spool_records": {"type": "integer"}, "oldest_unsent_at": {"type": ["string", "null"], "format": "date-time"},
     "dropped": {"type": "object", "additionalProperties": {"type": "integer"}}, "clock_skew_ms": {"type": "number"}}},
+  "Integrity": {"type": "object", "description": "received is the sum of all that follow", "properties": {
+    "plane": {"type": "string", "description": "metric: samples that results became"}, "received": {"type": "integer"}, "stored": {"type": "integer"},
+    "duplicate": {"type": "integer", "description": "came again"}, "malformed": {"type": "integer", "description": "did not decode; kept as dead letters"},
+    "dead_lettered": {"type": "integer", "description": "kept as dead letters for another reason"},
+    "refused": {"type": "integer", "description": "of batches turned away; they come again"},
+    "shed": {"type": "integer", "description": "over the tenant's budget; they come again"}, "capped": {"type": "integer", "description": "samples of series over a limit"}}},
   "AuditEvent": {"type": "object", "properties": {
     "seq": {"type": "integer"}, "at": {"type": "string", "format": "date-time"}, "actor": {"type": "string"}, "action": {"type": "string"},
     "target": {"type": "string"}, "outcome": {"type": "string", "enum": ["ok", "denied", "failed"]}, "data": {"type": "object"},
@@ -106,6 +112,8 @@ INSERT INTO probectl.api_route (method, path, permission, handler, success, stre
      "limit": {"type": "integer", "maximum": 500, "default": 50}, "after": {"type": "string"}}',
    NULL, jsonb_set(probectl_internal.list_of('MetricPoints'), '{properties,collector_running}',
                    '{"type": "boolean", "description": "false: series are not being kept up to date"}')),
+  ('GET', '/v1/integrity', 'diagnostics.read', 'integrity', 200, false, 'What became of every record, by plane', '{}', NULL,
+   jsonb_set(probectl_internal.list_of('Integrity'), '{properties,collector_running}', '{"type": "boolean", "description": "false: derived tables are not being kept up to date"}')),
   ('GET', '/v1/audit', 'audit.read', 'audit_list', 200, false, 'Audit chain of the tenant, newest first',
    '{"actor": {"type": "string"}, "action": {"type": "string", "description": "with a dot at its end: every action below, as in test."}, "target": {"type": "string"},
      "outcome": {"type": "string", "enum": ["ok", "denied", "failed"]}, "since": {"type": "string", "format": "date-time"}, "until": {"type": "string", "format": "date-time"},

@@ -32,6 +32,7 @@ static const char *const tenant_jobs[] = {
     "SELECT probectl_internal.fleet_count()",
     "SELECT probectl.audit_checkpoint()",
     "SELECT probectl_internal.metric_retain()",
+    "SELECT probectl_internal.turned_away_keep()",
 };
 
 /* Series that one transaction compacts: a long one would hold back every reader of the ledger. */

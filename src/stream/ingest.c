@@ -37,8 +37,9 @@ typedef struct Ingest
 	const PctlPrincipal *who;
 	Batch batch;
 	TimestampTz received_at;
-	int64 committed; /* mark before this batch */
-	int32 stored, duplicate, dead_lettered, dropped_attributes, clamped;
+	PctlPlane number; /* of the plane */
+	int64 committed;  /* mark before this batch */
+	int32 stored, duplicate, malformed, dead_lettered, dropped_attributes, clamped;
 } Ingest;
 
 static PctlPlan position_lock = {
@@ -52,10 +53,13 @@ static PctlPlan position_make = {"INSERT INTO probectl.stream_position (tenant_i
                                  4,
                                  {UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID}};
 static PctlPlan position_write = {
-    "UPDATE probectl.stream_position SET epoch = $5, committed_seq = $6, updated_at = $4"
+    "UPDATE probectl.stream_position SET epoch = $5, committed_seq = $6, updated_at = $4,"
+    "  received = received + $7, stored = stored + $8, duplicate = duplicate + $9,"
+    "  malformed = malformed + $10, dead_lettered = dead_lettered + $11"
     " WHERE tenant_id = $1 AND agent_id = $2 AND plane = $3",
-    6,
-    {UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID}};
+    11,
+    {UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT4OID, INT4OID, INT4OID,
+     INT4OID, INT4OID}};
 static PctlPlan dead_letter_write = {
     "INSERT INTO probectl.dead_letter (tenant_id, agent_id, plane, epoch, seq, reason, record, "
     "record_bytes, received_at)"
@@ -89,9 +93,12 @@ position_open(Ingest *in)
 	epoch = DatumGetInt64(pctl_spi_value(0, 1, NULL));
 	in->committed = DatumGetInt64(pctl_spi_value(0, 2, NULL));
 	if ((int64) in->batch.epoch < epoch)
+	{
+		pctl_fairness_refused(&in->who->tenant, in->number, in->batch.count);
 		ereport(ERROR, (errcode(ERRCODE_PCTL_CONFLICT),
 		                errmsg("the batch is of an epoch before the one that is committed"),
 		                errhint("Register again and take an epoch above stream_epoch.")));
+	}
 	if ((int64) in->batch.epoch > epoch)
 		in->committed = 0;
 }
@@ -99,9 +106,12 @@ position_open(Ingest *in)
 static void
 position_close(const Ingest *in, int64 committed)
 {
-	Datum args[6] = {UUIDPGetDatum(&in->who->tenant), UUIDPGetDatum(&in->who->id),
-	                 CStringGetTextDatum(in->plane),  TimestampTzGetDatum(in->received_at),
-	                 Int64GetDatum(in->batch.epoch),  Int64GetDatum(committed)};
+	Datum args[11] = {UUIDPGetDatum(&in->who->tenant),        UUIDPGetDatum(&in->who->id),
+	                  CStringGetTextDatum(in->plane),         TimestampTzGetDatum(in->received_at),
+	                  Int64GetDatum(in->batch.epoch),         Int64GetDatum(committed),
+	                  Int32GetDatum((int32) in->batch.count), Int32GetDatum(in->stored),
+	                  Int32GetDatum(in->duplicate),           Int32GetDatum(in->malformed),
+	                  Int32GetDatum(in->dead_lettered)};
 
 	pctl_plan_run(&position_write, args, NULL, false, 0);
 }
@@ -125,7 +135,6 @@ dead_letter(Ingest *in, int64 seq, PbSlice record, const char *reason)
 	args[7] = Int32GetDatum((int32) record.len);
 	args[8] = TimestampTzGetDatum(in->received_at);
 	pctl_plan_run(&dead_letter_write, args, NULL, false, 0);
-	in->dead_lettered++;
 }
 
 /* Decodes and stores what is past the mark. Returns the parts written. */
@@ -140,6 +149,7 @@ records_store(Ingest *in)
 	for (; batch_next(&in->batch, &record); seq++)
 	{
 		const char *reason;
+		bool sound;
 
 		if (seq <= in->committed)
 		{
@@ -147,11 +157,13 @@ records_store(Ingest *in)
 			continue;
 		}
 		reason = result_decode(&decoded, record);
+		sound = reason == NULL;
 		if (reason == NULL)
 			reason = result_store_add(store, &decoded);
 		if (reason != NULL)
 		{
 			dead_letter(in, seq, record, reason);
+			*(sound ? &in->dead_lettered : &in->malformed) += 1;
 			continue;
 		}
 		in->dropped_attributes += (int32) decoded.identity_attributes;
@@ -176,7 +188,7 @@ ledger_row(const Ingest *in, const ResultStorePart *part, bool first)
 	                  Int32GetDatum(first ? (int32) in->batch.count : 0),
 	                  Int32GetDatum(part ? part->count : 0),
 	                  Int32GetDatum(first ? in->duplicate : 0),
-	                  Int32GetDatum(first ? in->dead_lettered : 0),
+	                  Int32GetDatum(first ? in->malformed + in->dead_lettered : 0),
 	                  Int32GetDatum(first ? in->dropped_attributes : 0),
 	                  Int32GetDatum(first ? in->clamped : 0),
 	                  ObjectIdGetDatum(part ? part->leaf : InvalidOid),
@@ -207,7 +219,7 @@ ingest_answer(FunctionCallInfo fcinfo, const Ingest *in, int64 committed)
 	TupleDesc desc;
 	Datum values[5] = {Int64GetDatum(in->batch.epoch), Int64GetDatum(committed),
 	                   Int32GetDatum(in->stored), Int32GetDatum(in->duplicate),
-	                   Int32GetDatum(in->dead_lettered)};
+	                   Int32GetDatum(in->malformed + in->dead_lettered)};
 	bool nulls[5] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -218,16 +230,52 @@ ingest_answer(FunctionCallInfo fcinfo, const Ingest *in, int64 committed)
 static void
 envelope_read(Ingest *in, bytea *bytes)
 {
-	BatchError error;
+	bool large = VARSIZE_ANY_EXHDR(bytes) > PCTL_BATCH_BYTES_MAX;
+	BatchError error = large ? BATCH_OK
+	                         : batch_parse(&in->batch, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes),
+	                                       PCTL_BATCH_RECORDS_MAX);
 
-	if (VARSIZE_ANY_EXHDR(bytes) > PCTL_BATCH_BYTES_MAX)
+	/* How many records it had is not known. */
+	if (large || error != BATCH_OK)
+		pctl_fairness_refused(&in->who->tenant, in->number, 1);
+	if (large)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID),
 		                errmsg("the batch is larger than %d bytes", PCTL_BATCH_BYTES_MAX)));
-	error = batch_parse(&in->batch, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes),
-	                    PCTL_BATCH_RECORDS_MAX);
 	if (error != BATCH_OK)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("%s", batch_error_text(error)),
 		                errdetail("field: batch")));
+}
+
+static PctlPlane
+plane_find(const char *name)
+{
+	for (int i = 0; i < PCTL_PLANES; i++)
+		if (strcmp(pctl_plane_names[i], name) == 0)
+			return i;
+	ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("there is no such plane"),
+	                errdetail("field: plane")));
+}
+
+/* Everything past the mark; returns the mark after it. */
+static int64
+batch_take(Ingest *in)
+{
+	int64 last = (int64) in->batch.first_seq + in->batch.count - 1;
+	bool news;
+
+	position_open(in);
+	news = last > in->committed;
+	if (news)
+		ledger_rows(in, records_store(in));
+	else
+	{
+		in->duplicate = (int32) in->batch.count;
+		ledger_rows(in, NIL);
+	}
+	position_close(in, Max(last, in->committed));
+	if (news)
+		pctl_worker_wake_at_commit();
+	return Max(last, in->committed);
 }
 
 PCTL_FUNCTION(pctl_ingest);
@@ -245,28 +293,14 @@ pctl_ingest(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
 		                errmsg("only an agent's transaction stores batches"),
 		                errhint("Call probectl.enter_agent() first.")));
-	if (strcmp(in.plane, "network") != 0)
-		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("there is no such plane"),
-		                errdetail("field: plane")));
+	in.number = plane_find(in.plane);
 	envelope_read(&in, bytes);
-	pctl_fairness_results(&in.who->tenant, in.batch.count, VARSIZE_ANY_EXHDR(bytes));
+	pctl_fairness_results(&in.who->tenant, in.number, in.batch.count, VARSIZE_ANY_EXHDR(bytes));
 	in.received_at = pctl_now();
 	pctl_trusted_begin(&saved);
 	SPI_connect();
-	position_open(&in);
-	last = (int64) in.batch.first_seq + in.batch.count - 1;
-	if (last <= in.committed)
-	{
-		in.duplicate = (int32) in.batch.count;
-		ledger_rows(&in, NIL);
-	}
-	else
-	{
-		ledger_rows(&in, records_store(&in));
-		position_close(&in, last);
-		pctl_worker_wake_at_commit();
-	}
+	last = batch_take(&in);
 	SPI_finish();
 	pctl_trusted_end(&saved);
-	return ingest_answer(fcinfo, &in, Max(last, in.committed));
+	return ingest_answer(fcinfo, &in, last);
 }

@@ -6,8 +6,11 @@ ALTER TABLE probectl.dead_letter ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECU
 CREATE POLICY tenant_isolation ON probectl.stream_position USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
 CREATE POLICY tenant_isolation ON probectl.ledger USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
 CREATE POLICY tenant_isolation ON probectl.dead_letter USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
+ALTER TABLE probectl.turned_away ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_isolation ON probectl.turned_away USING (tenant_id OPERATOR(pg_catalog.=) probectl.current_tenant());
 CREATE POLICY worker_reads ON probectl.ledger FOR SELECT TO probectl_worker USING (true);
 CREATE POLICY permission_reads ON probectl.dead_letter AS RESTRICTIVE FOR SELECT TO probectl_app USING (probectl_internal.holds('diagnostics.read'));
-GRANT SELECT ON probectl.stream_position, probectl.ledger, probectl.dead_letter TO probectl_app;
+GRANT SELECT ON probectl.stream_position, probectl.ledger, probectl.dead_letter, probectl.turned_away TO probectl_app;
 GRANT SELECT ON probectl.ledger TO probectl_worker;
-GRANT EXECUTE ON FUNCTION probectl.ingest(text, bytea) TO probectl_app;
+GRANT EXECUTE ON FUNCTION probectl.ingest(text, bytea), probectl_internal.turned_away_now(), probectl.integrity() TO probectl_app;
+GRANT EXECUTE ON FUNCTION probectl_internal.turned_away_keep() TO probectl_worker;

@@ -6,10 +6,18 @@ CREATE TABLE probectl.stream_position (
   epoch bigint NOT NULL CHECK (epoch >= 0),
   committed_seq bigint NOT NULL CHECK (committed_seq >= 0),
   updated_at timestamptz NOT NULL,
+  received bigint NOT NULL DEFAULT 0,
+  stored bigint NOT NULL DEFAULT 0,
+  duplicate bigint NOT NULL DEFAULT 0,
+  malformed bigint NOT NULL DEFAULT 0,
+  dead_lettered bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (tenant_id, agent_id, plane),
-  FOREIGN KEY (tenant_id, agent_id) REFERENCES probectl.agent ON DELETE CASCADE
+  FOREIGN KEY (tenant_id, agent_id) REFERENCES probectl.agent ON DELETE CASCADE,
+  CONSTRAINT accounted CHECK (received = stored + duplicate + malformed + dead_lettered)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE probectl.stream_position IS 'committed high-water mark of each producer stream: everything up to it is stored';
+COMMENT ON TABLE probectl.stream_position IS 'committed high-water mark of each producer stream: everything up to it is stored; and what became of all records that were committed';
+COMMENT ON COLUMN probectl.stream_position.malformed IS 'did not decode or broke a bound; in dead_letter too';
+COMMENT ON COLUMN probectl.stream_position.dead_lettered IS 'sound records in dead_letter for another reason';
 
 CREATE TABLE probectl.ledger (
   tenant_id uuid NOT NULL DEFAULT probectl.current_tenant(),
@@ -34,6 +42,19 @@ CREATE TABLE probectl.ledger (
 ) PARTITION BY RANGE (received_at);
 CREATE INDEX ledger_xid ON probectl.ledger (xid);
 COMMENT ON TABLE probectl.ledger IS 'one row a batch and leaf partition: who sent it, what became of its records, and in which blocks they are; workers read it by transaction id';
+
+-- Batches that were turned away roll back, so they are counted in shared memory (tenant/fairness.c) and kept by the keeper.
+CREATE TABLE probectl.turned_away (
+  tenant_id uuid NOT NULL DEFAULT probectl.current_tenant() REFERENCES probectl.tenant ON DELETE CASCADE,
+  plane text NOT NULL,
+  booted_at timestamptz NOT NULL,
+  refused_before bigint NOT NULL DEFAULT 0,
+  shed_before bigint NOT NULL DEFAULT 0,
+  refused bigint NOT NULL DEFAULT 0,
+  shed bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (tenant_id, plane)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE probectl.turned_away IS 'records of batches that were refused (the envelope does not decode, or the epoch is an old one) or shed (over the budget): since the server''s memory began at booted_at, and before that';
 
 CREATE TABLE probectl.dead_letter (
   tenant_id uuid NOT NULL DEFAULT probectl.current_tenant() REFERENCES probectl.tenant ON DELETE CASCADE,

@@ -59,12 +59,15 @@ typedef struct Share
 	uint32 generation; /* of the rates */
 	TimestampTz filled_at;
 	Bucket buckets[BUDGET_COUNT];
+	/* Records of batches that were turned away, by plane. */
+	uint64 refused[PCTL_PLANES], shed[PCTL_PLANES];
 } Share;
 
 typedef struct FairnessShmem
 {
 	pg_atomic_uint32 generation;
 	pg_atomic_uint64 unmetered;
+	TimestampTz booted_at; /* of this memory: counters begin here */
 	Share shares[ENTRIES];
 } FairnessShmem;
 
@@ -99,6 +102,7 @@ fairness_startup(void)
 	if (!found)
 	{
 		memset(shmem, 0, sizeof(*shmem));
+		shmem->booted_at = GetCurrentTimestamp();
 		pg_atomic_init_u32(&shmem->generation, 1);
 		pg_atomic_init_u64(&shmem->unmetered, 0);
 		for (int i = 0; i < ENTRIES; i++)
@@ -201,7 +205,16 @@ share_take(Share *share, const int64 amount[BUDGET_COUNT])
 }
 
 static void
-fairness_take(const pg_uuid_t *tenant, const int64 amount[BUDGET_COUNT])
+share_count(Share *share, uint64 *count, int64 n)
+{
+	SpinLockAcquire(&share->lock);
+	*count += (uint64) n;
+	SpinLockRelease(&share->lock);
+}
+
+/* plane is PCTL_PLANES when nothing that is stored is at stake. */
+static void
+fairness_take(const pg_uuid_t *tenant, PctlPlane plane, const int64 amount[BUDGET_COUNT])
 {
 	Share *share = shmem != NULL ? share_find(tenant) : NULL;
 	uint32 generation;
@@ -213,6 +226,8 @@ fairness_take(const pg_uuid_t *tenant, const int64 amount[BUDGET_COUNT])
 	if (share->generation != generation)
 		share_load(share, generation);
 	refused = share_take(share, amount);
+	if (refused >= 0 && plane < PCTL_PLANES)
+		share_count(share, &share->shed[plane], amount[BUDGET_RESULTS]);
 	if (refused >= 0)
 		ereport(ERROR,
 		        (errcode(ERRCODE_PCTL_TOO_MANY),
@@ -225,15 +240,24 @@ pctl_fairness_query(const pg_uuid_t *tenant)
 {
 	int64 amount[BUDGET_COUNT] = {[BUDGET_QUERIES] = 1};
 
-	fairness_take(tenant, amount);
+	fairness_take(tenant, PCTL_PLANES, amount);
 }
 
 void
-pctl_fairness_results(const pg_uuid_t *tenant, int64 results, int64 bytes)
+pctl_fairness_results(const pg_uuid_t *tenant, PctlPlane plane, int64 results, int64 bytes)
 {
 	int64 amount[BUDGET_COUNT] = {[BUDGET_RESULTS] = results, [BUDGET_BYTES] = bytes};
 
-	fairness_take(tenant, amount);
+	fairness_take(tenant, plane, amount);
+}
+
+void
+pctl_fairness_refused(const pg_uuid_t *tenant, PctlPlane plane, int64 records)
+{
+	Share *share = shmem != NULL ? share_find(tenant) : NULL;
+
+	if (share != NULL)
+		share_count(share, &share->refused[plane], records);
 }
 
 static void
@@ -291,6 +315,37 @@ pctl_fairness_status(PG_FUNCTION_ARGS)
 		                   Int64GetDatum((int64) copy[i].used),
 		                   Int64GetDatum((int64) copy[i].shed)};
 		bool nulls[5] = {false};
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+PCTL_FUNCTION(pctl_turned_away_now);
+
+/* probectl_internal.turned_away_now() -> setof (plane text, booted_at, refused, shed) of the bound tenant */
+Datum
+pctl_turned_away_now(PG_FUNCTION_ARGS)
+{
+	const pg_uuid_t *tenant = pctl_tenant_required();
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Share *share = share_find(tenant);
+	Share copy = {0};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (share != NULL)
+	{
+		SpinLockAcquire(&share->lock);
+		copy = *share;
+		SpinLockRelease(&share->lock);
+	}
+	for (int i = 0; i < PCTL_PLANES; i++)
+	{
+		Datum values[4] = {PointerGetDatum(cstring_to_text(pctl_plane_names[i])),
+		                   TimestampTzGetDatum(shmem->booted_at),
+		                   Int64GetDatum((int64) copy.refused[i]),
+		                   Int64GetDatum((int64) copy.shed[i])};
+		bool nulls[4] = {false};
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
