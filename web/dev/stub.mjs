@@ -14,7 +14,7 @@ const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; ch
 const HISTORY_MS = 70 * 60e3;
 const TICK_MS = 200;
 const STALE_INTERVALS = 3;
-const PERMISSIONS = ['test.read', 'test.write', 'test.allow_private', 'agent.read', 'agent.write', 'audit.read'];
+const PERMISSIONS = ['test.read', 'test.write', 'test.allow_private', 'agent.read', 'agent.write', 'audit.read', 'diagnostics.read'];
 
 class Refusal extends Error {
   constructor(status, code, message, field) {
@@ -113,6 +113,15 @@ export class Stub {
     }
     for (const agent of this.agents) if (agent.status === 'online' && now - Date.parse(agent.last_seen_at) > 30e3) agent.last_seen_at = iso(now);
     if (news) this.tell('result');
+  }
+
+  /** A few of every kind, once there is anything at all. */
+  integrity() {
+    const stored = [...this.runs.values()].reduce((sum, line) => sum + line.runs.length, 0);
+    const some = stored > 0 ? 1 : 0;
+    const network = { stored, duplicate: 48 * some, malformed: some, dead_lettered: 2 * some, refused: 0, shed: 20 * some, capped: 0 };
+    const metric = { stored: stored * 9, duplicate: 0, malformed: 0, dead_lettered: 0, refused: 0, shed: 0, capped: 30 * some };
+    return Object.entries({ metric, network }).map(([plane, fates]) => ({ plane, received: Object.values(fates).reduce((a, b) => a + b, 0), ...fates }));
   }
 
   note(action, target, data = {}, actor = 'admin@example.net', outcome = 'ok') {
@@ -238,6 +247,10 @@ export class Stub {
         this.permit('agent.write');
         this.note('join_token.create', 'agent');
         return [201, { token: `pjt_${randomBytes(24).toString('base64url')}`, expires_at: iso(Date.now() + 3600e3) }];
+      }
+      case 'GET /v1/integrity': {
+        this.permit('diagnostics.read');
+        return [200, { items: this.integrity(), next: null, collector_running: this.collectorRunning }];
       }
       case 'GET /v1/audit':
         this.permit('audit.read');

@@ -320,7 +320,7 @@ export function journey(target) {
     await page.getByRole('heading', { name: 'Measurements' }).waitFor();
     await assertFits(page);
     await assertAccessible(page, 'detail at 360 px');
-    for (const path of ['/agents', '/audit']) {
+    for (const path of ['/agents', '/audit', '/status']) {
       await page.goto(target().url + path);
       await page.locator('table.list tbody tr').first().waitFor();
       await assertFits(page);
@@ -366,6 +366,14 @@ export function journey(target) {
     await page.locator('table.list tbody tr').first().waitFor();
     await until('an event of a test', async () => (await page.getByText(/test\.|\/v1\/tests/).count()) > 0);
     await assertAccessible(page, 'audit');
+    await finish(page);
+  });
+
+  step('accounts for every record', async () => {
+    const page = await open();
+    await page.goto(`${target().url}/status`);
+    await page.getByRole('region', { name: 'Network' }).getByText('All accounted for').waitFor();
+    await assertAccessible(page, 'status');
     await finish(page);
   });
 

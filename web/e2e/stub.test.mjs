@@ -274,6 +274,25 @@ describe('states of the page', () => {
       await until('everything again', async () => (await rows.count()) === 50);
     }));
 
+  step('says where every record ended, and that nothing has come', () =>
+    visit(browser, {}, async (page, stub, url) => {
+      await page.goto(`${url}/status`);
+      const network = page.getByRole('region', { name: 'Network' });
+      await network.getByText('All accounted for').waitFor();
+      await network.getByRole('img', { name: /^Stored 9\d/ }).waitFor();
+      await assertAccessible(page, 'status');
+      await assertFits(page, 'status');
+      stub.collectorRunning = false;
+      const stored = () => network.getByText(/records received/).innerText();
+      const before = await stored();
+      await until('it is asked for again as results come', async () => (await stored()) !== before);
+      await page.getByText(/not being kept up to date/).waitFor();
+      stub.integrity = () => [{ plane: 'network', received: 5, stored: 4, duplicate: 0, malformed: 0, dead_lettered: 0, refused: 0, shed: 0, capped: 0 }];
+      await network.getByText('The counts do not add up').waitFor();
+      stub.integrity = () => [];
+      await page.getByText('Nothing has come yet').waitFor();
+    }));
+
   step('shows expired certificates in words', () =>
     visit(browser, {}, async (page, stub, url) => {
       const [key] = [...stub.runs.entries()].find(([, line]) => line.plan.temper === 'expired');

@@ -15,6 +15,7 @@ import { Link, matchPath, usePath } from './lib/router';
 import { AgentsPage } from './pages/agents/AgentsPage';
 import { AuditPage } from './pages/audit/AuditPage';
 import { SignInPage } from './pages/signin/SignInPage';
+import { StatusPage } from './pages/status/StatusPage';
 import { TargetsPage } from './pages/targets/TargetsPage';
 import { live } from './state/live';
 import { setTheme, useTheme, type Theme } from './state/theme';
@@ -40,6 +41,7 @@ const ROUTES: Route[] = [
   { pattern: '/', title: 'Targets', page: TargetsPage, nav: 'test.read' },
   { pattern: '/agents', title: 'Agents', page: AgentsPage, nav: 'agent.read' },
   { pattern: '/audit', title: 'Audit', page: AuditPage, nav: 'audit.read' },
+  { pattern: '/status', title: 'Status', page: StatusPage, nav: 'diagnostics.read' },
   { pattern: '/results/:test/:agent', title: 'Result', page: ResultPage },
 ];
 

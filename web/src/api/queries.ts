@@ -8,7 +8,7 @@ import { givenAuditFilters, type AuditFilters } from '../lib/auditfilters';
 import { createCoalescer } from '../lib/coalesce';
 import { live, type EventKind } from '../state/live';
 import { ApiError, collect, request } from './client';
-import type { Agent, AuditEvent, JoinToken, Latest, LatestPage, Me, Page, Result, Test, TestInput, TestPatch } from './types';
+import type { Agent, AuditEvent, IntegrityPage, JoinToken, Latest, LatestPage, Me, Page, Result, Test, TestInput, TestPatch } from './types';
 
 /** At most two requests a second for each list, however many results arrive. */
 const REFETCH_GAP_MS = 500;
@@ -23,6 +23,7 @@ export const keys = {
   tests: ['tests'] as const,
   agents: ['agents'] as const,
   audit: ['audit'] as const,
+  integrity: ['integrity'] as const,
   history: (testId: string, agentId: string, hours: number) => ['history', testId, agentId, hours] as const,
 };
 
@@ -156,6 +157,14 @@ export function useHistory(testId: string, agentId: string, hours: number, newes
     queryKey: key,
     enabled: newest !== null,
     queryFn: ({ signal }) => fetchHistory(testId, agentId, hours, client.getQueryData<History>(key), signal),
+  });
+}
+
+export function useIntegrity() {
+  useRefetchOn(['result'], keys.integrity);
+  return useQuery({
+    queryKey: keys.integrity,
+    queryFn: ({ signal }) => request<IntegrityPage>('GET', '/v1/integrity', { signal }),
   });
 }
 

@@ -102,6 +102,23 @@ export interface AuditEvent {
   hash: string;
 }
 
+/** received is the sum of all that follow. */
+export interface Integrity {
+  plane: string;
+  received: number;
+  stored: number;
+  duplicate: number;
+  malformed: number;
+  dead_lettered: number;
+  refused: number;
+  shed: number;
+  capped: number;
+}
+
+export interface IntegrityPage extends Page<Integrity> {
+  collector_running: boolean;
+}
+
 export interface JoinToken {
   token: string;
   expires_at: string;
