@@ -18,6 +18,7 @@
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -25,10 +26,36 @@
 #include "cli/super.h"
 #include "cli/util.h"
 
-static const struct bench *const benches[] = {&bench_ingest, &bench_gateway, &bench_rls,
-                                              &bench_agent,  &bench_audit,   &bench_tenants,
-                                              &bench_metric};
+static const struct bench *const benches[] = {
+    &bench_ingest,  &bench_gateway, &bench_rls,    &bench_agent,    &bench_audit,
+    &bench_tenants, &bench_metric,  &bench_pooled, &bench_fairness, &bench_tier};
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
+
+double
+bench_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double) ts.tv_sec * 1e3 + (double) ts.tv_nsec / 1e6;
+}
+
+static int
+compare_double(const void *a, const void *b)
+{
+	double x = *(const double *) a, y = *(const double *) b;
+
+	return (x > y) - (x < y);
+}
+
+double
+bench_percentile(double *values, size_t count, double p)
+{
+	if (count == 0)
+		return 0;
+	qsort(values, count, sizeof(*values), compare_double);
+	return values[(size_t) ((double) (count - 1) * p)];
+}
 
 /* ---- the private instance ---- */
 
@@ -219,6 +246,7 @@ bench_run(struct cli_args *args)
 	const struct bench *bench = bench_find(args->words[0]);
 	struct bench_env env = {.rows = number_option(args, "rows"),
 	                        .seconds = number_option(args, "seconds"),
+	                        .tier = cli_value(args, "tier"),
 	                        .private = !cli_value(args, "home")};
 
 	if (env.private)
@@ -240,6 +268,7 @@ static const struct cli_option options[] = {
     {"home", "DIR", "use this running instance (default: a private one, removed afterwards)"},
     {"rows", "N", "rls: rows of the table (default: 1000000); audit: events to verify (300000)"},
     {"seconds", "N", "how long the measured part takes"},
+    {"tier", "NAME", "tier: S, M, L, XL, or fleet (5,000 agents with one result a second each)"},
     CLI_OPTION_END,
 };
 
@@ -252,7 +281,8 @@ const struct cli_command cmd_bench = {
     .text = "Prints one JSON line with the figures and the machine.\n\n"
             "  probectl bench rls --rows 4000000\n"
             "  probectl bench agent --seconds 60\n"
-            "  probectl bench ingest --seconds 10\n",
+            "  probectl bench ingest --seconds 10\n"
+            "  probectl bench tier --tier L --seconds 1800\n",
     .options = options,
     .more = bench_list,
     .run = bench_run,

@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "cli/home.h"
@@ -21,6 +22,7 @@ struct bench_env
 	bool private;      /* made for this run: anything may be done to it */
 	int64_t rows;      /* --rows, 0 = the benchmark's own default */
 	int64_t seconds;   /* --seconds, 0 = default */
+	const char *tier;  /* --tier, NULL = default */
 };
 
 struct bench
@@ -31,6 +33,15 @@ struct bench
 	void (*run)(const struct bench_env *env, json_t *out);
 };
 
+/* Monotonic, milliseconds. */
+double bench_now_ms(void);
+
+/* Value below which the share p (0 to 1) of the values lies; sorts them. 0 for none. */
+double bench_percentile(double *values, size_t count, double p);
+
+extern const struct bench bench_fairness;
+extern const struct bench bench_pooled;
+extern const struct bench bench_tier;
 extern const struct bench bench_rls;
 extern const struct bench bench_agent;
 extern const struct bench bench_audit;

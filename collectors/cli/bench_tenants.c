@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/bench.h"
 #include "cli/db.h"
@@ -24,42 +23,18 @@
 #define REQUESTS        4000
 #define RESULTS         20 /* newest results of each tenant */
 
-static double
-now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double) ts.tv_sec * 1e3 + (double) ts.tv_nsec / 1e6;
-}
-
-static int
-compare_double(const void *a, const void *b)
-{
-	double x = *(const double *) a, y = *(const double *) b;
-
-	return (x > y) - (x < y);
-}
-
-static double
-percentile(double *values, size_t count, double p)
-{
-	qsort(values, count, sizeof(*values), compare_double);
-	return values[(size_t) ((double) (count - 1) * p)];
-}
-
 /* Tenants from..to-1, each in a transaction of its own; the time of each in took. */
 static void
 tenants_make(PGconn *conn, int from, int to, double *took)
 {
 	for (int i = from; i < to; i++)
 	{
-		double began = now_ms();
+		double began = bench_now_ms();
 
 		db_run(conn, util_fmt("SELECT probectl.tenant_provision('bench-%d', 'Bench %d', "
 		                      "'admin@bench-%d.example')",
 		                      i, i, i));
-		took[i] = now_ms() - began;
+		took[i] = bench_now_ms() - began;
 		if (i % 1000 == 999)
 			fprintf(stderr, "bench: %d tenants\n", i + 1);
 	}
@@ -132,15 +107,15 @@ requests_measure(const struct home *home, PGconn *admin, int tenants, const char
 		request(conn, tokens[i % sample]);
 	for (int i = 0; i < REQUESTS; i++)
 	{
-		double began = now_ms();
+		double began = bench_now_ms();
 
 		request(conn, tokens[i % sample]);
-		took[i] = now_ms() - began;
+		took[i] = bench_now_ms() - began;
 	}
 	json_object_set_new(out, util_fmt("p95_ms_%s", key),
-	                    json_real(percentile(took, REQUESTS, 0.95)));
+	                    json_real(bench_percentile(took, REQUESTS, 0.95)));
 	json_object_set_new(out, util_fmt("median_ms_%s", key),
-	                    json_real(percentile(took, REQUESTS, 0.5)));
+	                    json_real(bench_percentile(took, REQUESTS, 0.5)));
 	PQfinish(conn);
 }
 
@@ -181,7 +156,7 @@ run(const struct bench_env *env, json_t *out)
 	                    json_real(json_real_value(json_object_get(out, "p95_ms_many")) /
 	                              json_real_value(json_object_get(out, "p95_ms_few"))));
 	json_object_set_new(out, "provision_p95_ms",
-	                    json_real(percentile(took, (size_t) tenants, 0.95)));
+	                    json_real(bench_percentile(took, (size_t) tenants, 0.95)));
 	json_object_set_new(out, "tenants", json_integer(tenants));
 	free(took);
 	PQfinish(conn);

@@ -28,10 +28,12 @@
 #define LOAD_PATH        "/probectl.agent.v1.AgentService/StreamResults"
 #define LOAD_TARGETS     20      /* series of an agent */
 #define LOAD_SAMPLES_MAX 4000000 /* acknowledgements that are timed */
-#define LOAD_CONNECT_MS  10000
+#define LOAD_CONNECT_MS  30000
+#define LOAD_CONNECTING  100   /* handshakes at once: all of a thousand would time each other out */
 #define LOAD_DRAIN_MS    15000 /* for what is under way at the end */
 #define LOAD_TICK_MS     5     /* pace of a limited rate */
-#define LOAD_ID_TAIL     12    /* digits of an identifier that are counted up */
+#define LOAD_WATCH_NS    INT64_C(10000000000)
+#define LOAD_ID_TAIL     12 /* digits of an identifier that are counted up */
 #define LOAD_TIME_BYTES  9
 #define LOAD_ID_MARK     "0198c1f0-0000-7000-8000-"
 
@@ -56,13 +58,19 @@ struct load
 	struct event_base *base;
 	struct event *tick;
 	struct producer *producers;
-	uint8_t *records; /* LOAD_BATCH_RECORDS of them, with their tags and lengths */
+	struct sockaddr_in addr;
+	struct grpc_options options;
+	char host[64];
+	int batch;        /* records of one */
+	int opened, ups;  /* connections begun, and there */
+	uint8_t *records; /* of a batch, with their tags and lengths */
 	size_t records_len, record_bytes;
 	size_t *id_at, *time_at;
 	float *samples;
 	size_t sample_count;
 	int64_t start_ns, stop_ns; /* of the measurement; 0 = not yet */
-	uint64_t allowed, sent;    /* records, with a limited rate */
+	int64_t watched_ns;
+	uint64_t allowed, sent; /* records, with a limited rate */
 	int turn;
 	bool draining;
 	char *err;
@@ -147,11 +155,11 @@ records_make(struct load *load)
 	uint8_t record[2048], mark[1 + LOAD_TIME_BYTES] = {10 << 3};
 	size_t at = 0;
 
-	load->records = mem_alloc(LOAD_BATCH_RECORDS * (sizeof(record) + 4));
-	load->id_at = mem_array(LOAD_BATCH_RECORDS, sizeof(size_t));
-	load->time_at = mem_array(LOAD_BATCH_RECORDS, sizeof(size_t));
+	load->records = mem_alloc((size_t) load->batch * (sizeof(record) + 4));
+	load->id_at = mem_array((size_t) load->batch, sizeof(size_t));
+	load->time_at = mem_array((size_t) load->batch, sizeof(size_t));
 	varint_put(mark + 1, (uint64_t) start);
-	for (int i = 0; i < LOAD_BATCH_RECORDS; i++)
+	for (int i = 0; i < load->batch; i++)
 	{
 		size_t len = record_pack(i, start, record);
 		const uint8_t *id = memmem(record, len, LOAD_ID_MARK, strlen(LOAD_ID_MARK));
@@ -175,9 +183,9 @@ records_renew(struct load *load, uint64_t number)
 	static const char hex[] = "0123456789abcdef";
 	int64_t now = load_now_ns(CLOCK_REALTIME);
 
-	for (uint64_t i = 0; i < LOAD_BATCH_RECORDS; i++)
+	for (uint64_t i = 0; i < (uint64_t) load->batch; i++)
 	{
-		uint64_t id = number * LOAD_BATCH_RECORDS + i;
+		uint64_t id = number * (uint64_t) load->batch + i;
 
 		for (int digit = LOAD_ID_TAIL; digit-- > 0; id >>= 4)
 			load->records[load->id_at[i] + (size_t) digit] = (uint8_t) hex[id & 15];
@@ -193,7 +201,7 @@ producer_may_send(const struct producer *p)
 	const struct load *load = p->load;
 
 	return p->up && !load->draining && p->under_way < LOAD_WINDOW &&
-	       (load->plan->rate == 0 || load->sent + LOAD_BATCH_RECORDS <= load->allowed);
+	       (load->plan->rate == 0 || load->sent + (uint64_t) load->batch <= load->allowed);
 }
 
 static void
@@ -215,9 +223,9 @@ producer_send(struct producer *p)
 	buf_put(&message, head, head_len);
 	buf_put(&message, load->records, load->records_len);
 	p->sent_ns[p->under_way++] = load_now_ns(CLOCK_MONOTONIC);
-	p->next_seq += LOAD_BATCH_RECORDS;
+	p->next_seq += (uint64_t) load->batch;
 	p->number += (uint64_t) load->plan->agent_count;
-	load->sent += LOAD_BATCH_RECORDS;
+	load->sent += (uint64_t) load->batch;
 	if (message.failed || !grpc_send(p->call, message.data, message.len, false))
 		load_fail(load, "producer", "a batch could not be sent");
 	buf_free(&message);
@@ -254,7 +262,7 @@ producer_ack(void *arg, const uint8_t *data, size_t len)
 	if (load->sample_count < LOAD_SAMPLES_MAX)
 		load->samples[load->sample_count++] = (float) ((double) (now - p->sent_ns[0]) / 1e6);
 	memmove(p->sent_ns, p->sent_ns + 1, sizeof(p->sent_ns[0]) * (size_t) --p->under_way);
-	while (producer_may_send(p) && !load->failed)
+	while (load->plan->rate == 0 && producer_may_send(p) && !load->failed)
 		producer_send(p);
 	load_drained(load);
 }
@@ -272,6 +280,8 @@ producer_closed(void *arg, int status, const char *message)
 
 static const struct grpc_call_ops producer_call_ops = {producer_ack, producer_closed};
 
+static bool load_connect(struct load *load);
+
 /* Measuring starts when the last one is connected. */
 static void
 producer_up(void *arg)
@@ -287,10 +297,12 @@ producer_up(void *arg)
 		return;
 	}
 	p->up = true;
-	for (int i = 0; i < load->plan->agent_count; i++)
-		if (!load->producers[i].up)
-			return;
-	load->start_ns = load_now_ns(CLOCK_MONOTONIC);
+	load->ups++;
+	if (!load_connect(load))
+		load->failed = true, event_base_loopbreak(load->base);
+	if (load->ups < load->plan->agent_count)
+		return;
+	load->start_ns = load->watched_ns = load_now_ns(CLOCK_MONOTONIC);
 	event_add(load->tick, &tick);
 	for (int i = 0; i < load->plan->agent_count; i++)
 		while (producer_may_send(&load->producers[i]) && !load->failed)
@@ -329,14 +341,22 @@ load_tick(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	load->allowed = (uint64_t) ((double) spent / 1e9 * (double) plan->rate);
-	for (int i = 0; i < plan->agent_count; i++)
+	/* In turn, so that every agent sends as often as the next. */
+	for (int i = 0; i < plan->agent_count && !load->failed; i++)
 	{
-		struct producer *p = &load->producers[(load->turn + i) % plan->agent_count];
+		struct producer *p = &load->producers[load->turn];
 
-		if (producer_may_send(p) && !load->failed)
+		if (plan->rate > 0 && load->sent + (uint64_t) load->batch > load->allowed)
+			break;
+		if (producer_may_send(p))
 			producer_send(p);
+		load->turn = (load->turn + 1) % plan->agent_count;
 	}
-	load->turn++;
+	if (plan->watch != NULL && load->start_ns + spent - load->watched_ns >= LOAD_WATCH_NS)
+	{
+		load->watched_ns += LOAD_WATCH_NS;
+		plan->watch(plan->watch_arg);
+	}
 }
 
 static bool
@@ -353,25 +373,15 @@ load_address(const char *listen, char *host, size_t hostlen, struct sockaddr_in 
 	return inet_pton(AF_INET, host, &addr->sin_addr) == 1;
 }
 
+/* As many more connections as may shake hands at once. */
 static bool
 load_connect(struct load *load)
 {
 	const struct load_plan *plan = load->plan;
-	struct sockaddr_in addr = {0};
-	char host[64];
-	struct grpc_options options = {.host = host,
-	                               .connect_ms = LOAD_CONNECT_MS,
-	                               .keepalive_ms = 60000,
-	                               .keepalive_wait_ms = 20000,
-	                               .message_max = 65536};
 
-	if (!load_address(plan->listen, host, sizeof(host), &addr))
+	while (load->opened < plan->agent_count && load->opened - load->ups < LOAD_CONNECTING)
 	{
-		snprintf(load->err, load->errlen, "%s is no numeric IPv4 HOST:PORT", plan->listen);
-		return false;
-	}
-	for (int i = 0; i < plan->agent_count; i++)
-	{
+		int i = load->opened++;
 		struct producer *p = &load->producers[i];
 		struct crypto_client want = {.ca_file = plan->ca_file,
 		                             .cert_file = plan->agents[i].cert_file,
@@ -386,12 +396,27 @@ load_connect(struct load *load)
 		p->ctx = crypto_client_ctx(&want, load->err, load->errlen);
 		if (p->ctx == NULL)
 			return false;
-		p->conn = grpc_connect(load->base, p->ctx, (struct sockaddr *) &addr, sizeof(addr),
-		                       &options, &producer_conn_ops, p, load->err, load->errlen);
+		p->conn = grpc_connect(load->base, p->ctx, (struct sockaddr *) &load->addr,
+		                       sizeof(load->addr), &load->options, &producer_conn_ops, p, load->err,
+		                       load->errlen);
 		if (p->conn == NULL)
 			return false;
 	}
 	return true;
+}
+
+static bool
+load_open(struct load *load)
+{
+	load->options = (struct grpc_options){.host = load->host,
+	                                      .connect_ms = LOAD_CONNECT_MS,
+	                                      .keepalive_ms = 60000,
+	                                      .keepalive_wait_ms = 20000,
+	                                      .message_max = 65536};
+	if (load_address(load->plan->listen, load->host, sizeof(load->host), &load->addr))
+		return load_connect(load);
+	snprintf(load->err, load->errlen, "%s is no numeric IPv4 HOST:PORT", load->plan->listen);
+	return false;
 }
 
 static int
@@ -440,7 +465,8 @@ load_free(struct load *load)
 {
 	for (int i = 0; i < load->plan->agent_count; i++)
 	{
-		grpc_close(load->producers[i].conn);
+		if (load->producers[i].conn != NULL)
+			grpc_close(load->producers[i].conn);
 		crypto_ctx_free(load->producers[i].ctx);
 	}
 	if (load->tick != NULL)
@@ -458,6 +484,8 @@ load_run(const struct load_plan *plan, struct load_figures *figures, char *err, 
 {
 	struct load load = {.plan = plan, .err = err, .errlen = errlen};
 
+	load.batch = plan->batch > 0 && plan->batch < LOAD_BATCH_RECORDS ? plan->batch
+	                                                                 : LOAD_BATCH_RECORDS;
 	load.base = event_base_new();
 	load.tick = load.base ? event_new(load.base, -1, EV_PERSIST, load_tick, &load) : NULL;
 	load.producers = mem_array((size_t) plan->agent_count, sizeof(struct producer));
@@ -465,7 +493,7 @@ load_run(const struct load_plan *plan, struct load_figures *figures, char *err, 
 	records_make(&load);
 	if (load.tick == NULL)
 		load_fail(&load, "producers", "no event loop");
-	else if (!load_connect(&load))
+	else if (!load_open(&load))
 		load.failed = true;
 	else
 		event_base_dispatch(load.base);

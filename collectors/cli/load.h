@@ -36,6 +36,10 @@ struct load_plan
 	int64_t seconds;      /* of sending; what is under way is waited for afterwards */
 	uint64_t first_batch; /* its number: different for runs whose results meet in one table */
 	int64_t rate;         /* results a second of all agents; 0 = no limit */
+	int batch;            /* records, at most and by default LOAD_BATCH_RECORDS */
+	/* Every ten seconds of the measurement; may be NULL. */
+	void (*watch)(void *arg);
+	void *watch_arg;
 };
 
 struct load_figures

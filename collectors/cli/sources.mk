@@ -20,6 +20,7 @@ cli_SRCS = \
 	cli/cmd_up.c \
 	cli/db.c \
 	cli/fetch.c \
+	cli/fleet.c \
 	cli/health.c \
 	cli/home.c \
 	cli/latest.c \
@@ -30,11 +31,14 @@ cli_SRCS = \
 	cli/bench.c \
 	cli/bench_agent.c \
 	cli/bench_audit.c \
+	cli/bench_fairness.c \
 	cli/bench_gateway.c \
 	cli/bench_ingest.c \
 	cli/bench_metric.c \
+	cli/bench_pooled.c \
 	cli/bench_rls.c \
 	cli/bench_tenants.c \
+	cli/bench_tier.c \
 	cli/step.c \
 	cli/super.c \
 	cli/supervise.c \
