@@ -222,5 +222,33 @@ SELECT FROM probectl.ingest('network', regress.batch(9223372036854775807, 30000,
 ROLLBACK TO s;
 SELECT committed_seq FROM probectl.stream_position WHERE agent_id = :'agent';
 ROLLBACK;
+
+-- Several agents' batches in one transaction: each as its own, again, refused as one.
+CALL regress.enrol(:'b', 'agent-b', NULL, NULL) \gset b_
+CREATE TEMP TABLE before AS SELECT count(*) AS n FROM probectl.result WHERE tenant_id = :'a';
+BEGIN;
+SELECT * FROM probectl.ingest_agents(:'a', ARRAY[:'agent', :'second_agent', :'agent']::uuid[], ARRAY[:'serial', :'second_serial', :'serial'], '{network,network,network}',
+  ARRAY[regress.batch(9223372036854775807, 40000, VARIADIC regress.results(3)), regress.batch(1, 2000, regress.result(1), '\xff'::bytea), regress.batch(9223372036854775807, 40002, VARIADIC regress.results(3))]);
+SELECT probectl.current_tenant() = :'a' AS bound, current_user = session_user AS same_role;
+COMMIT;
+SELECT * FROM probectl.ingest_agents(:'a', ARRAY[:'second_agent', :'agent']::uuid[], ARRAY[:'second_serial', :'serial'], '{network,network}',
+  ARRAY[regress.batch(1, 2000, regress.result(1), '\xff'::bytea), regress.batch(9223372036854775807, 40002, VARIADIC regress.results(3))]);
+SELECT agent_id = :'agent' AS first, committed_seq FROM probectl.stream_position WHERE tenant_id = :'a' AND agent_id IN (:'agent', :'second_agent') ORDER BY 1;
+SELECT * FROM probectl.ingest_agents(:'a', '{}', '{}', '{}', '{}');
+\set one 'ARRAY[regress.batch(1, 3000, regress.result(1)), regress.batch(9223372036854775807, 50000, regress.result(1))]'
+SELECT * FROM probectl.ingest_agents(:'a', ARRAY[:'second_agent', :'agent']::uuid[], ARRAY[:'second_serial', :'second_serial'], '{network,network}', :one);
+SELECT * FROM probectl.ingest_agents(:'a', ARRAY[:'second_agent', :'b_agent']::uuid[], ARRAY[:'second_serial', :'b_serial'], '{network,network}', :one);
+SELECT * FROM probectl.ingest_agents(:'b', ARRAY[:'second_agent', :'agent']::uuid[], ARRAY[:'second_serial', :'serial'], '{network,network}', :one);
+SELECT * FROM probectl.ingest_agents(:'a', ARRAY[:'second_agent', :'agent']::uuid[], ARRAY[:'second_serial', :'serial'], '{network,flow}', :one);
+SELECT * FROM probectl.ingest_agents(:'a', ARRAY[:'second_agent', :'agent']::uuid[], ARRAY[:'second_serial', :'serial'], '{network,network}', ARRAY[regress.batch(1, 3000, regress.result(1)), '\xff'::bytea]);
+SELECT * FROM probectl.ingest_agents(:'a', ARRAY[:'second_agent', :'agent']::uuid[], ARRAY[:'second_serial', :'serial'], '{network}', :one);
+SELECT * FROM probectl.ingest_agents(:'a', ARRAY[:'second_agent', NULL]::uuid[], ARRAY[:'second_serial', :'serial'], '{network,network}', :one);
+BEGIN;
+SELECT FROM probectl.enter_agent(:'a', :'second_agent', :'second_serial');
+SELECT * FROM probectl.ingest_agents(:'a', ARRAY[:'second_agent']::uuid[], ARRAY[:'second_serial'], '{network}', ARRAY[regress.batch(1, 3000, regress.result(1))]);
+ROLLBACK;
+SELECT (SELECT count(*) FROM probectl.result WHERE tenant_id = :'a') - n AS stored FROM before;
+SELECT count(*) FROM probectl.result WHERE tenant_id = :'b' AND agent_id = :'agent';
+DROP TABLE before;
 DROP FUNCTION regress.results(integer), regress.refusal(bytea);
 DROP TABLE regress.bad_batch, regress.record;

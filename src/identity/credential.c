@@ -212,11 +212,8 @@ pctl_enter_session(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-PCTL_FUNCTION(pctl_enter_agent);
-
-/* probectl.enter_agent(tenant uuid, agent uuid, serial text) -> void */
-Datum
-pctl_enter_agent(PG_FUNCTION_ARGS)
+void
+pctl_agent_check(const PctlPrincipal *who, Datum serial)
 {
 	static PctlPlan plan = {
 	    "SELECT t.status, a.revoked_at IS NULL AND c.revoked_at IS NULL AND c.not_after > $4"
@@ -226,32 +223,42 @@ pctl_enter_agent(PG_FUNCTION_ARGS)
 	    " WHERE c.tenant_id = $1 AND c.serial = $3 AND c.agent_id = $2",
 	    4,
 	    {UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID}};
-	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_AGENT};
-	PctlTrusted saved;
 	Datum args[4];
 	bool live, active;
 
-	who.tenant = *PG_GETARG_UUID_P(0);
-	who.id = *PG_GETARG_UUID_P(1);
-	pctl_context_bind_tenant(&who.tenant);
-	pctl_trusted_begin(&saved);
-	SPI_connect();
-	args[0] = PG_GETARG_DATUM(0);
-	args[1] = PG_GETARG_DATUM(1);
-	args[2] = PG_GETARG_DATUM(2);
+	args[0] = UUIDPGetDatum(&who->tenant);
+	args[1] = UUIDPGetDatum(&who->id);
+	args[2] = serial;
 	args[3] = TimestampTzGetDatum(pctl_now());
 	if (pctl_plan_run(&plan, args, NULL, true, 1) != 1)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
 		                errmsg("the certificate is unknown, expired or revoked")));
 	active = strcmp(TextDatumGetCString(pctl_spi_value(0, 1, NULL)), "active") == 0;
 	live = DatumGetBool(pctl_spi_value(0, 2, NULL));
-	SPI_finish();
-	pctl_trusted_end(&saved);
 	if (!live)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
 		                errmsg("the certificate is unknown, expired or revoked")));
 	if (!active)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN), errmsg("the tenant is not active")));
+}
+
+PCTL_FUNCTION(pctl_enter_agent);
+
+/* probectl.enter_agent(tenant uuid, agent uuid, serial text) -> void */
+Datum
+pctl_enter_agent(PG_FUNCTION_ARGS)
+{
+	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_AGENT};
+	PctlTrusted saved;
+
+	who.tenant = *PG_GETARG_UUID_P(0);
+	who.id = *PG_GETARG_UUID_P(1);
+	pctl_context_bind_tenant(&who.tenant);
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	pctl_agent_check(&who, PG_GETARG_DATUM(2));
+	SPI_finish();
+	pctl_trusted_end(&saved);
 	pctl_context_bind_principal(&who);
 	PG_RETURN_VOID();
 }

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "core/crypto.h"
+#include "tenant/context.h"
 #include "utils/uuid.h"
 
 #define PCTL_CREDENTIAL_SECRET_LEN (UUID_LEN + 32)
@@ -25,5 +26,11 @@ bool pctl_credential_parse(const char *text, PctlCredential *out);
 
 /* A new secret of the kind for the tenant. palloc'd text; hash is what is stored. */
 char *pctl_credential_mint(const char *kind, const pg_uuid_t *tenant, uint8 hash[PCTL_SHA256_LEN]);
+
+/*
+ * Whether the agent `who` may enter with the certificate of that serial (text): raises PC401, or PC403
+ * when its tenant is not active. The tenant is bound already. Inside SPI_connect, trusted.
+ */
+void pctl_agent_check(const PctlPrincipal *who, Datum serial);
 
 #endif

@@ -3,6 +3,11 @@ CREATE OR REPLACE FUNCTION probectl.ingest(plane text, batch bytea, OUT epoch bi
   LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_ingest';
 COMMENT ON FUNCTION probectl.ingest(text, bytea) IS 'stores a probectl.stream.v1.Batch of the entered agent exactly once: position and counts; PC422 when the envelope does not decode, PC409 when its epoch is older than the known one';
 
+CREATE OR REPLACE FUNCTION probectl.ingest_agents(tenant uuid, agents uuid[], serials text[], planes text[], batches bytea[],
+    OUT epoch bigint, OUT committed_seq bigint, OUT stored integer, OUT duplicate integer, OUT dead_lettered integer)
+  RETURNS SETOF record LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_ingest_agents';
+COMMENT ON FUNCTION probectl.ingest_agents(uuid, uuid[], text[], text[], bytea[]) IS 'enter_agent() and ingest() for a batch of each of several agents of one tenant, all or nothing, in order: a row each; refusals are theirs';
+
 CREATE OR REPLACE FUNCTION probectl_internal.turned_away_now(OUT plane text, OUT booted_at timestamptz, OUT refused bigint, OUT shed bigint)
   RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_turned_away_now';
 COMMENT ON FUNCTION probectl_internal.turned_away_now() IS 'records of the bound tenant that were turned away since the server''s memory began, by plane';

@@ -23,11 +23,13 @@
 #include "core/worker.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "identity/credential.h"
 #include "result/decode.h"
 #include "result/store.h"
 #include "stream/batch.h"
 #include "tenant/context.h"
 #include "tenant/fairness.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -213,17 +215,29 @@ ledger_rows(const Ingest *in, List *parts)
 		ledger_row(in, lfirst(cell), foreach_current_index(cell) == 0);
 }
 
+/* What a producer is told of its batch. */
+#define ANSWER_COLUMNS 5
+
+static void
+answer_fill(const Ingest *in, int64 committed, Datum values[ANSWER_COLUMNS])
+{
+	values[0] = Int64GetDatum(in->batch.epoch);
+	values[1] = Int64GetDatum(committed);
+	values[2] = Int32GetDatum(in->stored);
+	values[3] = Int32GetDatum(in->duplicate);
+	values[4] = Int32GetDatum(in->malformed + in->dead_lettered);
+}
+
 static Datum
 ingest_answer(FunctionCallInfo fcinfo, const Ingest *in, int64 committed)
 {
 	TupleDesc desc;
-	Datum values[5] = {Int64GetDatum(in->batch.epoch), Int64GetDatum(committed),
-	                   Int32GetDatum(in->stored), Int32GetDatum(in->duplicate),
-	                   Int32GetDatum(in->malformed + in->dead_lettered)};
-	bool nulls[5] = {false};
+	Datum values[ANSWER_COLUMNS];
+	bool nulls[ANSWER_COLUMNS] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	answer_fill(in, committed, values);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
@@ -278,6 +292,16 @@ batch_take(Ingest *in)
 	return Max(last, in->committed);
 }
 
+/* Reads the envelope and asks the tenant's budget. */
+static void
+ingest_open(Ingest *in, bytea *bytes)
+{
+	in->number = plane_find(in->plane);
+	envelope_read(in, bytes);
+	pctl_fairness_results(&in->who->tenant, in->number, in->batch.count, VARSIZE_ANY_EXHDR(bytes));
+	in->received_at = pctl_now();
+}
+
 PCTL_FUNCTION(pctl_ingest);
 
 /* probectl.ingest(plane text, batch bytea) */
@@ -293,14 +317,71 @@ pctl_ingest(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
 		                errmsg("only an agent's transaction stores batches"),
 		                errhint("Call probectl.enter_agent() first.")));
-	in.number = plane_find(in.plane);
-	envelope_read(&in, bytes);
-	pctl_fairness_results(&in.who->tenant, in.number, in.batch.count, VARSIZE_ANY_EXHDR(bytes));
-	in.received_at = pctl_now();
+	ingest_open(&in, bytes);
 	pctl_trusted_begin(&saved);
 	SPI_connect();
 	last = batch_take(&in);
 	SPI_finish();
 	pctl_trusted_end(&saved);
 	return ingest_answer(fcinfo, &in, last);
+}
+
+/* Elements of an array argument that may hold no NULL; *count is of all the arrays. */
+static Datum *
+batch_array(FunctionCallInfo fcinfo, int arg, Oid type, int16 len, bool by_value, char align,
+            int *count)
+{
+	Datum *values;
+	int n;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(arg), type, len, by_value, align, &values, NULL, &n);
+	if (*count >= 0 && n != *count)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("the lists differ in length")));
+	*count = n;
+	return values;
+}
+
+PCTL_FUNCTION(pctl_ingest_agents);
+
+/*
+ * probectl.ingest_agents(tenant uuid, agents uuid[], serials text[], planes text[], batches bytea[])
+ *
+ * Each batch as enter_agent and ingest would take it, all in this transaction: for small batches of
+ * many agents, whose commits would cost more than they do. It is all or nothing, so the caller sends them
+ * one by one when one of them is refused. Leaves the transaction with no principal: nothing
+ * can be read in it.
+ */
+Datum
+pctl_ingest_agents(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int count = -1;
+	Datum *agents = batch_array(fcinfo, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &count);
+	Datum *serials = batch_array(fcinfo, 2, TEXTOID, -1, false, TYPALIGN_INT, &count);
+	Datum *planes = batch_array(fcinfo, 3, TEXTOID, -1, false, TYPALIGN_INT, &count);
+	Datum *batches = batch_array(fcinfo, 4, BYTEAOID, -1, false, TYPALIGN_INT, &count);
+	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_AGENT};
+	PctlTrusted saved;
+
+	InitMaterializedSRF(fcinfo, 0);
+	who.tenant = *PG_GETARG_UUID_P(0);
+	pctl_context_bind_tenant(&who.tenant);
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	for (int i = 0; i < count; i++)
+	{
+		bytea *bytes = DatumGetByteaPP(batches[i]);
+		Ingest in = {.plane = TextDatumGetCString(planes[i]), .who = &who};
+		Datum values[ANSWER_COLUMNS];
+		bool nulls[ANSWER_COLUMNS] = {false};
+
+		who.id = *DatumGetUUIDP(agents[i]);
+		pctl_agent_check(&who, serials[i]);
+		ingest_open(&in, bytes);
+		answer_fill(&in, batch_take(&in), values);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	return (Datum) 0;
 }

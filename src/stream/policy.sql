@@ -14,3 +14,4 @@ GRANT SELECT ON probectl.stream_position, probectl.ledger, probectl.dead_letter,
 GRANT SELECT ON probectl.ledger TO probectl_worker;
 GRANT EXECUTE ON FUNCTION probectl.ingest(text, bytea), probectl_internal.turned_away_now(), probectl.integrity() TO probectl_app;
 GRANT EXECUTE ON FUNCTION probectl_internal.turned_away_keep() TO probectl_worker;
+GRANT EXECUTE ON FUNCTION probectl.ingest_agents(uuid, uuid[], text[], text[], bytea[]) TO probectl_ingest;

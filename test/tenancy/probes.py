@@ -123,6 +123,12 @@ PROBES = [
     ("a live agent", INGEST, ["BEGIN", "SELECT probectl.enter_agent({live_agent})", "SELECT true"], some),
     ("an unknown certificate", INGEST, ["BEGIN", "SELECT probectl.enter_agent({live_agent_of_b_in_a})"], "PC401"),
     ("another agent's certificate", INGEST, ["BEGIN", "SELECT probectl.enter_agent({other_serial})"], "PC401"),
+    ("agents of one tenant", INGEST, ["SELECT * FROM probectl.ingest_agents({live_group})"], "PC422"),
+    ("an unknown certificate among agents", INGEST, ["SELECT * FROM probectl.ingest_agents({group_of_b_in_a})"], "PC401"),
+    ("another agent's certificate among agents", INGEST, ["SELECT * FROM probectl.ingest_agents({group_other_serial})"], "PC401"),
+    ("a revoked agent among agents", INGEST, ["SELECT * FROM probectl.ingest_agents({group_revoked})"], "PC401"),
+    ("agents of a suspended tenant", INGEST, ["SELECT * FROM probectl.ingest_agents({group_suspended})"], "PC403"),
+    ("what agents sent is not read behind them", INGEST, ["BEGIN", "SELECT count(*) FROM probectl.ingest_agents('%s', ARRAY[]::uuid[], ARRAY[]::text[], ARRAY[]::text[], ARRAY[]::bytea[])" % seed.TENANT["a"], "SELECT count(*) FROM probectl.result"], "42501"),
     ("a revoked agent", INGEST, ["BEGIN", "SELECT probectl.enter_agent({revoked_agent})"], "PC401"),
     ("a revoked certificate", INGEST, ["BEGIN", "SELECT probectl.enter_agent({revoked_certificate})"], "PC401"),
     ("an expired certificate", INGEST, ["BEGIN", "SELECT probectl.enter_agent({expired_certificate})"], "PC401"),
@@ -157,6 +163,11 @@ PROBES = [
     ("records cannot be changed", ROOT, ["BEGIN", "UPDATE probectl.audit_event SET actor = 'x'"], "any error"),
     ("nor deleted", ROOT, ["BEGIN", "DELETE FROM probectl_internal.provider_audit_event"], "any error"),
 ]
+
+
+def group(tenant, agent, serial):
+    """Arguments of ingest_agents: a batch that is none, so that only the door is asked."""
+    return "'%s', ARRAY['%s']::uuid[], ARRAY['%s'], ARRAY['network'], ARRAY['\\x00'::bytea]" % (tenant, agent, serial)
 
 
 class World:
@@ -236,6 +247,7 @@ class World:
             if name == "suspended_tenant":
                 agent = rig.rows(conn, "SELECT tenant_id, agent_id, serial FROM probectl.agent_enroll(%s, %s, 'h', 'v')", (join, n["csr"]))[0]
                 n["suspended_agent"] = "'%s', '%s', '%s'" % agent
+                n["group_suspended"] = group(*agent)
                 rig.rows(conn, "SELECT probectl.tenant_set_status(%s, 'suspended')", (tenant,))
             elif name == "limited":
                 rig.rows(conn, "SELECT probectl.tenant_set_quota(%s, 'tests', 0)", (tenant,))
@@ -254,6 +266,9 @@ class World:
                 join = rig.value(conn, "SELECT probectl.join_token_create()")
             made[name] = rig.rows(conn, "SELECT tenant_id, agent_id, serial FROM probectl.agent_enroll(%s, %s, 'h', 'v')", (join, n["csr"]))[0]
             n[name + "_agent" if name == "live" else name] = "'%s', '%s', '%s'" % made[name]
+        n["live_group"], n["group_revoked"] = group(*made["live"]), group(*made["revoked_agent"])
+        n["group_of_b_in_a"] = group(seed.TENANT["a"], made["live_b"][1], made["live_b"][2])
+        n["group_other_serial"] = group(seed.TENANT["a"], made["live"][1], made["second"][2])
         with rig.inside(conn, seed.TENANT["a"]):
             rig.rows(conn, "SELECT probectl.agent_revoke(%s)", (made["revoked_agent"][1],))
         n["live_agent_of_b_in_a"] = "'%s', '%s', '%s'" % (seed.TENANT["a"], made["live_b"][1], made["live_b"][2])

@@ -98,7 +98,7 @@ PATCHES = [
 ]
 # Conditions of the two questions that let somebody in: each is left out in turn.
 PLANS = [
-         ("plan", "args[0] = PG_GETARG_DATUM(0);\n\targs[1] = PG_GETARG_DATUM(1);", [
+         ("plan", "args[0] = UUIDPGetDatum(&who->tenant);\n\targs[1] = UUIDPGetDatum(&who->id);", [
             ("a.revoked_at IS NULL AND ", "a revoked agent's certificate enters"), (" AND c.revoked_at IS NULL", "a revoked certificate is asked for no more"),
             (" AND c.not_after > $4", "an expired certificate enters"), (" AND c.agent_id = $2", "any certificate is every agent's")])]
 # Functions in SQL: (function, name, old, new).
