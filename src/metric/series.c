@@ -156,27 +156,30 @@ labels_jsonb(const MetricSeries *series)
 	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
 
+/* Counted once for as long as it is the same agent's turn: nobody else adds to an agent's series meanwhile, as the tenant's
+ * limit is locked. */
 static bool
-agent_has_room(const MetricSeries *series, TimestampTz now)
+agent_has_room(MetricQuota *quota, const MetricSeries *series, TimestampTz now)
 {
 	Datum args[3] = {UUIDPGetDatum(&series->tenant), UUIDPGetDatum(&series->agent),
 	                 TimestampTzGetDatum(now - AGENT_ACTIVE_DAYS * USECS_PER_DAY)};
 
-	pctl_plan_run(&agent_count, args, NULL, false, 1);
-	return DatumGetInt64(pctl_spi_value(0, 1, NULL)) < pctl_metric_agent_series;
+	if (!quota->agent_known || memcmp(&quota->agent, &series->agent, UUID_LEN) != 0)
+	{
+		pctl_plan_run(&agent_count, args, NULL, false, 1);
+		quota->agent_room = pctl_metric_agent_series - DatumGetInt64(pctl_spi_value(0, 1, NULL));
+		quota->agent = series->agent;
+		quota->agent_known = true;
+	}
+	return quota->agent_room > 0;
 }
 
 MetricAdmission
 metric_series_admit(MetricQuota *quota, const MetricSeries *series, TimestampTz now)
 {
-	bytea *hash = palloc(VARHDRSZ + PCTL_SHA256_LEN);
-	Datum args[8] = {UUIDPGetDatum(&series->tenant), UUIDPGetDatum(&series->id),
-	                 PointerGetDatum(hash),          CStringGetTextDatum(series->name),
-	                 labels_jsonb(series),           UUIDPGetDatum(&series->agent),
-	                 UUIDPGetDatum(&series->test),   TimestampTzGetDatum(now)};
+	Datum args[8] = {UUIDPGetDatum(&series->tenant), UUIDPGetDatum(&series->id)};
+	bytea *hash;
 
-	SET_VARSIZE(hash, VARHDRSZ + PCTL_SHA256_LEN);
-	memcpy(VARDATA(hash), series->hash, PCTL_SHA256_LEN);
 	/* The trigger counts in the row that is locked here, so its own check never fails. */
 	if (!quota->open)
 		quota->room = pctl_plan_run(&quota_lock, args, NULL, false, 1) == 1
@@ -185,9 +188,19 @@ metric_series_admit(MetricQuota *quota, const MetricSeries *series, TimestampTz 
 	quota->open = true;
 	if (quota->room <= 0)
 		return METRIC_REFUSED_TENANT;
-	if (!agent_has_room(series, now))
+	if (!agent_has_room(quota, series, now))
 		return METRIC_REFUSED_AGENT;
+	hash = palloc(VARHDRSZ + PCTL_SHA256_LEN);
+	SET_VARSIZE(hash, VARHDRSZ + PCTL_SHA256_LEN);
+	memcpy(VARDATA(hash), series->hash, PCTL_SHA256_LEN);
+	args[2] = PointerGetDatum(hash);
+	args[3] = CStringGetTextDatum(series->name);
+	args[4] = labels_jsonb(series);
+	args[5] = UUIDPGetDatum(&series->agent);
+	args[6] = UUIDPGetDatum(&series->test);
+	args[7] = TimestampTzGetDatum(now);
 	pctl_plan_run(&series_insert, args, NULL, false, 0);
+	quota->agent_room--;
 	quota->room--;
 	return METRIC_ADMITTED;
 }

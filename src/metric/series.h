@@ -56,6 +56,10 @@ typedef struct MetricQuota
 {
 	bool open;
 	int64 room; /* of the tenant */
+	/* Of the agent that was asked about last: one that invents names asks for each of them. */
+	bool agent_known;
+	pg_uuid_t agent;
+	int64 agent_room;
 } MetricQuota;
 
 /* Inserts a series that is not there. Inside SPI, trusted. */
