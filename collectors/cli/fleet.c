@@ -132,15 +132,6 @@ fleet_renew(struct fleet *fleet)
 	}
 }
 
-static int64_t
-number(PGconn *conn, const char *sql, const char *tenant)
-{
-	const char *params[1] = {tenant};
-	const char *text = db_value(conn, sql, tenant ? 1 : 0, params);
-
-	return text != NULL ? strtoll(text, NULL, 10) : 0;
-}
-
 struct fleet_check
 fleet_check(PGconn *conn, const struct fleet *fleet, const int64_t *acked)
 {
@@ -148,21 +139,21 @@ fleet_check(PGconn *conn, const struct fleet *fleet, const int64_t *acked)
 
 	for (int t = 0; t < fleet->tenants; t++)
 	{
-		const char *tenant = fleet->tenant_ids[t];
-		int64_t stored = number(conn, "SELECT count(*) FROM probectl.result WHERE tenant_id = $1",
-		                        tenant);
-		int64_t different = number(
-		    conn, "SELECT count(DISTINCT result_id) FROM probectl.result WHERE tenant_id = $1",
-		    tenant);
+		const char *params[1] = {fleet->tenant_ids[t]};
+		PGresult *row = db_query(conn, NULL,
+		                         "SELECT count(*), count(DISTINCT result_id), count(*) FILTER "
+		                         "(WHERE NOT EXISTS (SELECT FROM probectl.agent a WHERE "
+		                         "a.tenant_id = r.tenant_id AND a.agent_id = r.agent_id)) FROM "
+		                         "probectl.result r WHERE r.tenant_id = $1",
+		                         1, params);
+		int64_t stored = strtoll(PQgetvalue(row, 0, 0), NULL, 10);
+		int64_t different = strtoll(PQgetvalue(row, 0, 1), NULL, 10);
 
 		check.stored += stored;
 		check.duplicated += stored - different;
 		check.lost += acked[t] > different ? acked[t] - different : 0;
-		check.misplaced += number(conn,
-		                          "SELECT count(*) FROM probectl.result r WHERE r.tenant_id = $1 "
-		                          "AND NOT EXISTS (SELECT FROM probectl.agent a WHERE a.tenant_id "
-		                          "= $1 AND a.agent_id = r.agent_id)",
-		                          tenant);
+		check.misplaced += strtoll(PQgetvalue(row, 0, 2), NULL, 10);
+		PQclear(row);
 	}
 	return check;
 }
