@@ -171,7 +171,7 @@ CALL regress.api(:'admin_token', 'POST', '/v1/agents/join-tokens', request => '{
 CALL regress.api(:'admin_token', 'POST', '/v1/agents/join-tokens');
 BEGIN;
 SELECT FROM probectl.enter_agent(:'a', :'agent', :'serial');
-SELECT FROM probectl.agent_heartbeat('{"spool_records": 3, "oldest_unix_nano": 4103697600000000000, "dropped": {"disk_full": 2}, "clock_skew_nano": -1500000}');
+SELECT FROM probectl.agent_heartbeat('{"spool_records": 3, "oldest_unix_nano": 4103697600000000000, "dropped": {"disk_full": 2}, "clock_skew_nano": -1500000, "tests_problem": "revision 4 is older than 5", "tests_refused": 7, "ticks_skipped": 2, "runs_disturbed": 1, "config_epoch": 5}');
 COMMIT;
 CALL regress.api(:'viewer_token', 'GET', '/v1/agents');
 SET probectl.clock = '2100-01-15T12:05:00Z';

@@ -94,7 +94,6 @@ struct forward
 	int64_t asked; /* monotonic ns at which Register or Heartbeat left */
 	int64_t pulled;
 	int64_t skew; /* ns the control plane's clock is ahead */
-	uint64_t revision;
 };
 
 enum
@@ -105,7 +104,6 @@ enum
 	ROW_ACKED,
 	ROW_REFUSED,
 	ROW_SKEW,
-	ROW_REVISION,
 	ROW_COUNT,
 };
 
@@ -124,8 +122,6 @@ static struct metric rows[ROW_COUNT] = {
                   .kind = METRIC_KIND_GAUGE,
                   .divisor = 1000000000,
                   .help = "How far the control plane's clock is ahead of ours."},
-    [ROW_REVISION] = METRIC_GAUGE("probectl_agent_tests_revision", NULL,
-                                  "Revision of the pulled tests that run."),
 };
 
 static void register_start(struct forward *f);
@@ -609,13 +605,19 @@ beat(evutil_socket_t fd, short what, void *arg)
 	Probectl__Agent__V1__HeartbeatRequest request = PROBECTL__AGENT__V1__HEARTBEAT_REQUEST__INIT;
 	Probectl__Agent__V1__HeartbeatRequest__DroppedEntry dropped[SPOOL_DROP_COUNT];
 	Probectl__Agent__V1__HeartbeatRequest__DroppedEntry *dropped_list[SPOOL_DROP_COUNT];
+	struct forward_report report = {.tests_problem = ""};
 	struct spool_stats stats;
 
 	if (f->beating.call)
 		return;
 	spool_stats(f->o.spool, &stats);
+	f->o.ops->report(&report, f->o.arg);
 	request.agent_id = (char *) f->o.identity->agent_id;
-	request.config_epoch = f->revision;
+	request.config_epoch = report.revision;
+	request.tests_problem = (char *) report.tests_problem;
+	request.tests_refused = report.tests_refused;
+	request.ticks_skipped = report.ticks_skipped;
+	request.runs_disturbed = report.runs_disturbed;
 	request.spool_records = stats.records;
 	request.spool_bytes = stats.bytes;
 	request.oldest_unix_nano = stats.oldest_unix_nano;
@@ -643,7 +645,6 @@ pulled(struct forward *f, int status, const char *text, const struct buf *answer
 {
 	Probectl__Agent__V1__PullTestsResponse *r = NULL;
 	int64_t took = (clock_mono_nano() - f->pulled) / NANO_PER_MS, wait = 0;
-	uint64_t revision;
 
 	if (status == GRPC_OK)
 		r = probectl__agent__v1__pull_tests_response__unpack(NULL, answer->len, answer->data);
@@ -655,12 +656,7 @@ pulled(struct forward *f, int status, const char *text, const struct buf *answer
 	}
 	else if (r->unchanged || r->bundle.len == 0)
 		wait = took < PULL_SPACING_MS ? PULL_SPACING_MS - took : 0;
-	else if (f->o.ops->tests(r->bundle.data, r->bundle.len, &revision, f->o.arg))
-	{
-		f->revision = r->revision;
-		metric_set(&rows[ROW_REVISION], (int64_t) f->revision);
-	}
-	else
+	else if (!f->o.ops->tests(answer->data, answer->len, f->o.arg))
 		wait = PULL_RETRY_MS;
 	if (r)
 		probectl__agent__v1__pull_tests_response__free_unpacked(r, NULL);
@@ -672,10 +668,12 @@ static void
 pull_start(struct forward *f)
 {
 	Probectl__Agent__V1__PullTestsRequest request = PROBECTL__AGENT__V1__PULL_TESTS_REQUEST__INIT;
+	struct forward_report report = {0};
 
 	if (!f->o.settings->tests_from_control)
 		return;
-	request.known_revision = f->revision;
+	f->o.ops->report(&report, f->o.arg);
+	request.known_revision = report.revision;
 	request.wait_seconds = PULL_SECONDS;
 	f->pulled = clock_mono_nano();
 	if (!unary_start(f, &f->pulling, SERVICE "PullTests", &request.base,
@@ -777,8 +775,6 @@ forward_new(const struct forward_options *o, char *err, size_t errlen)
 	struct forward *f = mem_alloc(sizeof(*f));
 
 	f->o = *o;
-	f->revision = o->revision;
-	metric_set(&rows[ROW_REVISION], (int64_t) f->revision);
 	backoff_init(&f->backoff, BACKOFF_MIN_MS, BACKOFF_MAX_MS, HEALTHY_MS);
 	unary_init(f, &f->registering, registered);
 	unary_init(f, &f->beating, beaten);

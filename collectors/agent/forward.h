@@ -27,10 +27,22 @@ struct spool;
 #define FORWARD_BATCH_RECORDS 500
 #define FORWARD_BATCH_BYTES   (128 * 1024)
 
+/* What a heartbeat says of the agent beside link and spool; counters since the start. */
+struct forward_report
+{
+	uint64_t revision;         /* of the pulled tests that run; 0 = none */
+	const char *tests_problem; /* why the newest are not taken; "" = they are */
+	uint64_t tests_refused;
+	uint64_t ticks_skipped;
+	uint64_t runs_disturbed;
+};
+
 struct forward_ops
 {
-	/* A new bundle of tests; false when it cannot be used. */
-	bool (*tests)(const void *bundle, size_t len, uint64_t *revision, void *arg);
+	/* An answer to PullTests with tests in it; false when they cannot be used. */
+	bool (*tests)(const void *answer, size_t len, void *arg);
+
+	void (*report)(struct forward_report *report, void *arg);
 
 	/* Records were acknowledged, or nothing is left to send. */
 	void (*progress)(void *arg);
@@ -50,7 +62,6 @@ struct forward_options
 	const struct identity *identity;
 	const struct settings *settings;
 	struct spool *spool;
-	uint64_t revision; /* of the tests that run now; 0 = none */
 	const struct forward_ops *ops;
 	void *arg;
 };

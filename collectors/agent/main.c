@@ -16,10 +16,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 
+#include "agent/bundle.h"
 #include "agent/canary.h"
 #include "agent/confine.h"
 #include "agent/forward.h"
@@ -44,7 +46,6 @@
 #define DRAIN_MS         3000 /* how long a stop waits for acknowledgements */
 #define TRIM_MS          10000
 #define RESULT_BYTES_MAX (64 * 1024)
-#define BUNDLE_BYTES_MAX (4 * 1024 * 1024)
 #define ONCE_PARAMS_MAX  64
 
 struct agent
@@ -60,10 +61,10 @@ struct agent
 	struct join *join;
 	struct rotate *rotate;
 	struct metrics_server *status;
-	struct event *tick, *sync, *drain, *trim;
+	struct event *tick, *pulse, *sync, *drain, *trim;
+	int64_t pulse_due; /* monotonic ns */
 	struct event *signals[4];
-	struct test_list pulled;
-	uint64_t revision;
+	struct bundle bundle;
 	bool draining;
 	int exit_code;
 };
@@ -76,6 +77,9 @@ enum
 	ROW_RUNS,
 	ROW_OVERRUN,
 	ROW_MISSED,
+	ROW_HELD,
+	ROW_DISTURBED,
+	ROW_LATEST,
 	ROW_TESTS,
 	ROW_SYNC_FAILED,
 	ROW_DROPPED,
@@ -98,6 +102,14 @@ static struct metric rows[ROW_COUNT] = {
                                    "Ticks at which no run was started."),
     [ROW_MISSED] = METRIC_COUNTER("probectl_agent_ticks_skipped_total", "reason=\"missed\"",
                                   "Ticks at which no run was started."),
+    [ROW_HELD] = METRIC_COUNTER("probectl_agent_runs_held_total", NULL,
+                                "Times that a run which was due waited for a budget."),
+    [ROW_DISTURBED] = METRIC_COUNTER("probectl_agent_runs_disturbed_total", NULL,
+                                     "Runs that the agent's own load may have disturbed."),
+    [ROW_LATEST] = {.name = "probectl_agent_start_delay_max_seconds",
+                    .kind = METRIC_KIND_GAUGE,
+                    .divisor = 1000000000,
+                    .help = "The most that a run started after its time."},
     [ROW_TESTS] = METRIC_GAUGE("probectl_agent_tests", NULL, "Tests that run."),
     [ROW_SYNC_FAILED] = METRIC_COUNTER("probectl_agent_spool_sync_failures_total", NULL,
                                        "Failed fsyncs of the spool."),
@@ -132,6 +144,9 @@ publish(struct agent *a)
 	metric_set(&rows[ROW_RUNS], (int64_t) sched.runs);
 	metric_set(&rows[ROW_OVERRUN], (int64_t) sched.overrun);
 	metric_set(&rows[ROW_MISSED], (int64_t) sched.missed);
+	metric_set(&rows[ROW_HELD], (int64_t) sched.held);
+	metric_set(&rows[ROW_DISTURBED], (int64_t) sched.disturbed);
+	metric_set(&rows[ROW_LATEST], sched.latest);
 	metric_set(&rows[ROW_TESTS], (int64_t) sched.tests);
 	metric_set(&rows[ROW_SYNC_FAILED], (int64_t) spool.sync_failures);
 	for (int i = 0; i < SPOOL_DROP_COUNT; i++)
@@ -193,13 +208,46 @@ schedule(struct agent *a)
 	arm(a->tick, delay > 0 ? (delay + NANO_PER_MS - 1) / NANO_PER_MS : 0);
 }
 
+/* While something runs, the loop is asked every now and then how late it is: what delays this timer
+ * delays the packets of a run as well. */
+static void
+watch_loop(struct agent *a)
+{
+	struct sched_stats stats;
+
+	sched_stats(a->sched, &stats);
+	if (stats.running == 0 || event_pending(a->pulse, EV_TIMEOUT, NULL))
+		return;
+	a->pulse_due = clock_mono_nano() + SCHED_PULSE_MS * NANO_PER_MS;
+	arm(a->pulse, SCHED_PULSE_MS);
+}
+
+static void
+on_pulse(evutil_socket_t fd, short what, void *arg)
+{
+	struct agent *a = arg;
+
+	sched_pulse(a->sched, clock_mono_nano() - a->pulse_due);
+	watch_loop(a);
+}
+
 static void
 on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct agent *a = arg;
 
 	sched_run(a->sched, clock_mono_nano());
+	watch_loop(a);
 	schedule(a);
+}
+
+static int64_t
+on_processor(void *arg)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return (int64_t) used.tv_sec * NANO_PER_SECOND + used.tv_nsec;
 }
 
 static void
@@ -218,61 +266,34 @@ apply_tests(struct agent *a)
 	struct test_list all = {0};
 
 	tests_copy(&all, &a->settings.canaries);
-	tests_copy(&all, &a->pulled);
+	tests_copy(&all, &a->bundle.tests);
 	sched_set(a->sched, &all, clock_mono_nano());
 	publish(a);
 }
 
-static void
-bundle_path(const struct agent *a, char *path, size_t len)
-{
-	snprintf(path, len, "%s/tests.pb", a->settings.spool_dir);
-}
-
 static bool
-on_tests(const void *bundle, size_t len, uint64_t *revision, void *arg)
+on_tests(const void *answer, size_t len, void *arg)
 {
 	struct agent *a = arg;
-	struct test_list list = {0};
-	char err[256], path[4096];
 
-	if (!tests_decode(&list, bundle, len, a->identity.agent_id, revision, err, sizeof(err)))
-	{
-		log_limited(LOG_LEVEL_ERROR, "tests", NULL, "pulled tests cannot be used: %s", err);
-		tests_free(&list);
+	if (bundle_take(&a->bundle, answer, len) != BUNDLE_OK)
 		return false;
-	}
-	tests_free(&a->pulled);
-	a->pulled = list;
-	bundle_path(a, path, sizeof(path));
-	if (!files_write(path, bundle, len, 0600))
-		log_warning("tests", path, "not kept for a restart: %s", strerror(errno));
-	log_info("tests", NULL, "revision %" PRIu64 ", %zu pulled tests", *revision, a->pulled.count);
 	apply_tests(a);
 	return true;
 }
 
-/* The tests of the last connection, so that a restart without one goes on measuring. */
 static void
-load_bundle(struct agent *a)
+on_report(struct forward_report *report, void *arg)
 {
-	struct buf file = BUF_INIT(BUNDLE_BYTES_MAX);
-	char err[256], path[4096];
+	struct agent *a = arg;
+	struct sched_stats sched;
 
-	bundle_path(a, path, sizeof(path));
-	if (!a->settings.tests_from_control || !files_read(path, &file))
-	{
-		buf_free(&file);
-		return;
-	}
-	if (!tests_decode(&a->pulled, file.data, file.len, a->identity.agent_id, &a->revision, err,
-	                  sizeof(err)))
-	{
-		log_warning("tests", path, "kept tests are not used: %s", err);
-		tests_free(&a->pulled);
-		a->revision = 0;
-	}
-	buf_free(&file);
+	sched_stats(a->sched, &sched);
+	report->revision = a->bundle.revision;
+	report->tests_problem = a->bundle.problem;
+	report->tests_refused = a->bundle.refused;
+	report->ticks_skipped = sched.overrun + sched.missed;
+	report->runs_disturbed = sched.disturbed;
 }
 
 /* ---- life ---- */
@@ -315,8 +336,12 @@ on_stranger(void *arg)
 static void
 start_measuring(struct agent *a)
 {
-	static const struct sched_ops sched_ops = {on_result, on_changed};
-	static const struct forward_ops forward_ops = {on_tests, on_progress, on_linked};
+	static const struct sched_ops sched_ops = {on_result, on_changed, on_processor};
+	static const struct forward_ops forward_ops = {on_tests, on_report, on_progress, on_linked};
+	const struct sched_limits limits = {
+	    .concurrency = (size_t) a->settings.tests_concurrency,
+	    .packets_per_second = (unsigned) a->settings.tests_packets,
+	};
 	struct rotate_options rotate = {
 	    .base = a->base,
 	    .resolver = a->env.resolver,
@@ -338,10 +363,9 @@ start_measuring(struct agent *a)
 
 	log_info("main", a->identity.agent_id, "tenant %s, epoch %" PRIu64, a->identity.tenant_id,
 	         spool_epoch(a->spool));
-	load_bundle(a);
-	options.revision = a->revision;
-	a->sched = sched_new(&a->env, a->identity.agent_id, (size_t) a->settings.tests_concurrency,
-	                     &sched_ops, a);
+	if (a->settings.tests_from_control)
+		bundle_open(&a->bundle, &a->identity, a->settings.spool_dir);
+	a->sched = sched_new(&a->env, a->identity.agent_id, &limits, &sched_ops, a);
 	apply_tests(a);
 	a->forward = forward_new(&options, err, sizeof(err));
 	if (!a->forward)
@@ -465,6 +489,7 @@ make_events(struct agent *a)
 	static const struct timeval trim = {.tv_sec = TRIM_MS / 1000};
 
 	a->tick = evtimer_new(a->base, on_tick, a);
+	a->pulse = evtimer_new(a->base, on_pulse, a);
 	a->sync = evtimer_new(a->base, on_sync, a);
 	a->drain = evtimer_new(a->base, on_drained, a);
 	a->trim = event_new(a->base, -1, EV_PERSIST, on_trim, a);
@@ -472,7 +497,8 @@ make_events(struct agent *a)
 	a->signals[1] = evsignal_new(a->base, SIGINT, on_terminate, a);
 	a->signals[2] = evsignal_new(a->base, SIGHUP, on_hangup, a);
 	a->signals[3] = evsignal_new(a->base, SIGUSR1, on_rotate, a);
-	if (!a->tick || !a->sync || !a->drain || !a->trim || event_add(a->trim, &trim) != 0)
+	if (!a->tick || !a->pulse || !a->sync || !a->drain || !a->trim ||
+	    event_add(a->trim, &trim) != 0)
 		log_fatal("main", NULL, "out of memory for events");
 	for (size_t i = 0; i < sizeof(a->signals) / sizeof(a->signals[0]); i++)
 		if (!a->signals[i] || event_add(a->signals[i], NULL) != 0)
@@ -538,14 +564,14 @@ begin(struct agent *a)
 static void
 finish(struct agent *a)
 {
-	struct event *events[] = {a->tick,       a->sync,       a->drain,      a->trim,
+	struct event *events[] = {a->tick,       a->pulse,      a->sync,       a->drain,     a->trim,
 	                          a->signals[0], a->signals[1], a->signals[2], a->signals[3]};
 
 	join_free(a->join);
 	rotate_free(a->rotate);
 	forward_free(a->forward);
 	sched_free(a->sched);
-	tests_free(&a->pulled);
+	bundle_close(&a->bundle);
 	spool_close(a->spool);
 	metrics_stop(a->status);
 	canary_env_close(&a->env);
@@ -667,6 +693,7 @@ main(int argc, char **argv)
 	log_set_level((enum log_level) a.settings.log_level);
 	metrics_init("agent");
 	metrics_register(rows, ROW_COUNT);
+	bundle_metrics();
 	forward_metrics();
 	rotate_metrics();
 	prepare(&a);

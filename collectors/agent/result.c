@@ -126,7 +126,7 @@ result_attribute(struct result *r, const char *name, const char *fmt, ...)
 	va_list args;
 	int wanted;
 
-	if (r->attribute_count == RESULT_ATTRIBUTES_MAX)
+	if (r->attribute_count >= RESULT_ATTRIBUTES_MAX)
 		return;
 	attribute = &r->attributes[r->attribute_count++];
 	attribute->name = name;
@@ -135,6 +135,18 @@ result_attribute(struct result *r, const char *name, const char *fmt, ...)
 	va_end(args);
 	trim_cut(attribute->value, sizeof(attribute->value), wanted);
 	result_clean(attribute->value);
+}
+
+void
+result_note(struct result *r, const char *name, const char *value)
+{
+	struct result_attribute *attribute;
+
+	if (r->attribute_count == RESULT_ATTRIBUTES_MAX + RESULT_NOTES_MAX)
+		return;
+	attribute = &r->attributes[r->attribute_count++];
+	attribute->name = name;
+	snprintf(attribute->value, sizeof(attribute->value), "%s", value);
 }
 
 void
@@ -180,8 +192,9 @@ result_encode(const struct result *r, uint8_t *buf, size_t len)
 	Probectl__Result__V1__Result message = PROBECTL__RESULT__V1__RESULT__INIT;
 	Probectl__Result__V1__Result__MetricsEntry metrics[RESULT_METRICS_MAX];
 	Probectl__Result__V1__Result__MetricsEntry *metric_list[RESULT_METRICS_MAX];
-	Probectl__Result__V1__Result__AttributesEntry attributes[RESULT_ATTRIBUTES_MAX];
-	Probectl__Result__V1__Result__AttributesEntry *attribute_list[RESULT_ATTRIBUTES_MAX];
+	Probectl__Result__V1__Result__AttributesEntry
+	    attributes[RESULT_ATTRIBUTES_MAX + RESULT_NOTES_MAX],
+	    *attribute_list[RESULT_ATTRIBUTES_MAX + RESULT_NOTES_MAX];
 
 	for (size_t i = 0; i < r->metric_count; i++)
 	{

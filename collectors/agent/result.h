@@ -14,6 +14,7 @@
 
 #define RESULT_METRICS_MAX    32
 #define RESULT_ATTRIBUTES_MAX 32
+#define RESULT_NOTES_MAX      4   /* attributes beyond those, for what is said of the run */
 #define RESULT_VALUE_MAX      512 /* longer attribute values are cut */
 #define RESULT_ERROR_MAX      256
 
@@ -81,13 +82,17 @@ struct result
 	size_t metric_count;
 	struct result_metric metrics[RESULT_METRICS_MAX];
 	size_t attribute_count;
-	struct result_attribute attributes[RESULT_ATTRIBUTES_MAX];
+	struct result_attribute attributes[RESULT_ATTRIBUTES_MAX + RESULT_NOTES_MAX];
 };
 
 /* Both are no-ops once the result is full. */
 void result_metric(struct result *r, const char *name, double value);
 void result_attribute(struct result *r, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* An attribute about how the run was made, not about what it saw: there is room for it when a
+ * canary has filled the result. */
+void result_note(struct result *r, const char *name, const char *value);
 
 /* Marks the run failed; the first call wins, a later cause is not the cause. */
 void result_fail(struct result *r, enum error_type type, const char *fmt, ...)

@@ -273,6 +273,8 @@ certificate_came(int status, const char *text, const uint8_t *data, size_t len, 
 	answer = probectl__agent__v1__rotate_response__unpack(NULL, len, data);
 	if (answer)
 		wrong = certificate_wrong(r, answer->certificate_pem);
+	if (!wrong && !crypto_roots_known(answer->ca_bundle_pem, r->o.identity->ca_file))
+		wrong = "it comes with a root that is not trusted here; a new root takes enrolling again";
 	if (!wrong && !identity_install(r->o.settings->identity_dir, r->key, answer->certificate_pem,
 	                                answer->ca_bundle_pem, err, sizeof(err)))
 		wrong = err;

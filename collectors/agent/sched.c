@@ -5,9 +5,11 @@
  */
 #include "agent/sched.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/buf.h"
 #include "lib/clock.h"
 #include "lib/crc32c.h"
 #include "lib/mem.h"
@@ -19,16 +21,24 @@ struct item
 	struct sched *sched;
 	struct canary_run *run; /* NULL = idle */
 	int64_t due;
-	int64_t phase; /* of the interval, ns */
-	size_t at;     /* in the heap */
-	bool kept;     /* during sched_set */
+	int64_t phase;    /* of the interval, ns */
+	size_t at;        /* in the heap */
+	bool kept;        /* during sched_set */
+	uint64_t skipped; /* ticks since the last result */
+	/* of the run that goes on */
+	int64_t late, lag;        /* ns: its start, the loop at its worst */
+	int64_t began, processor; /* when, and what was used by then */
+	const char *held;         /* the budget it waited for */
 };
 
 struct sched
 {
 	struct canary_env *env;
 	char agent_id[37];
-	size_t concurrency;
+	struct sched_limits limits;
+	double tokens; /* packets that may leave now; below 0 after a run larger than a second's */
+	int64_t filled;
+	int64_t held_at[2]; /* when each budget last held somebody back */
 	const struct sched_ops *ops;
 	void *arg;
 	struct item **heap;
@@ -109,14 +119,76 @@ item_first(struct sched *s, struct item *item, int64_t now, size_t fresh)
 
 /* ---- runs ---- */
 
+/* Who held a run back that was due at the given time; NULL = the loop came late. */
+static const char *
+held_since(const struct sched *s, int64_t due)
+{
+	static const char *const words[] = {"concurrency", "packets"};
+
+	for (int i = 0; i < 2; i++)
+		if (s->held_at[i] >= due)
+			return words[i];
+	return NULL;
+}
+
+/* The share of a core that the agent used since the run began, in percent; 0 when it was too
+ * short to say. */
+static int
+processor_percent(const struct item *item, int64_t now)
+{
+	const struct sched *s = item->sched;
+	int64_t wall = now - item->began;
+
+	if (!s->ops->processor || wall < SCHED_CPU_MS * NANO_PER_MS)
+		return 0;
+	return (int) ((s->ops->processor(s->arg) - item->processor) * 100 / wall);
+}
+
+/* What the agent may have done to the run; false = nothing. */
+static bool
+interference(const struct item *item, int64_t now, char *text, size_t len)
+{
+	int percent = processor_percent(item, now);
+	struct buf out = BUF_INIT(len);
+
+	if (item->late > SCHED_JITTER_MS * NANO_PER_MS)
+		buf_printf(&out, "started %" PRId64 " ms late (%s), ", item->late / NANO_PER_MS,
+		           item->held ? item->held : "loop");
+	if (item->lag >= SCHED_LAG_MS * NANO_PER_MS)
+		buf_printf(&out, "loop held up %" PRId64 " ms, ", item->lag / NANO_PER_MS);
+	if (percent >= SCHED_CPU_PERCENT)
+		buf_printf(&out, "processor %d %%, ", percent);
+	snprintf(text, len, "%.*s", (int) (out.len > 2 ? out.len - 2 : 0), (const char *) out.data);
+	buf_free(&out);
+	return *text != '\0';
+}
+
 static void
 run_done(const struct result *result, void *arg)
 {
+	static struct result noted; /* large, and one thread */
 	struct item *item = arg;
 	struct sched *s = item->sched;
+	char text[160];
 
 	item->run = NULL;
 	s->stats.running--;
+	if (interference(item, clock_mono_nano(), text, sizeof(text)) || item->skipped > 0)
+	{
+		noted = *result;
+		if (*text)
+		{
+			s->stats.disturbed++;
+			result_note(&noted, "probectl.run.interference", text);
+		}
+		if (item->skipped > 0)
+		{
+			snprintf(text, sizeof(text), "%" PRIu64, item->skipped);
+			result_note(&noted, "probectl.run.ticks_skipped", text);
+		}
+		item->skipped = 0;
+		result = &noted;
+	}
 	s->ops->result(result, s->arg);
 	s->ops->changed(s->arg);
 }
@@ -139,11 +211,18 @@ report_problem(struct sched *s, const struct item *item, enum error_type type, c
 }
 
 static void
-item_start(struct sched *s, struct item *item)
+item_start(struct sched *s, struct item *item, int64_t now)
 {
 	const struct test *test = item->test;
 
 	s->stats.runs++;
+	item->late = now - item->due;
+	item->held = held_since(s, item->due);
+	item->lag = 0;
+	item->began = now;
+	item->processor = s->ops->processor ? s->ops->processor(s->arg) : 0;
+	if (s->stats.latest < item->late)
+		s->stats.latest = item->late;
 	if (!test->ops)
 	{
 		report_problem(s, item, ERROR_CONFIG, test->problem);
@@ -156,30 +235,103 @@ item_start(struct sched *s, struct item *item)
 		report_problem(s, item, ERROR_LOCAL_FAULT, "the run could not be started: out of memory");
 }
 
+/* ---- budgets ---- */
+
+static void
+tokens_fill(struct sched *s, int64_t now)
+{
+	double rate = s->limits.packets_per_second;
+
+	s->tokens += (double) (now - s->filled) / NANO_PER_SECOND * rate;
+	if (s->tokens > rate || s->filled == 0)
+		s->tokens = rate;
+	s->filled = now;
+}
+
+/* Whether the run must wait for packets; a run that sends more than a second's worth goes when
+ * there is a whole second's, and the debt holds back those behind it. */
+static bool
+packets_short(const struct sched *s, const struct item *item)
+{
+	double rate = s->limits.packets_per_second, need = item->test->packets;
+
+	return rate > 0 && s->tokens < (need < rate ? need : rate);
+}
+
+/* When it need not wait any more, rounded up. */
+static int64_t
+packets_at(const struct sched *s, const struct item *item)
+{
+	double rate = s->limits.packets_per_second, need = item->test->packets;
+
+	if (!packets_short(s, item))
+		return 0;
+	return s->filled +
+	       (int64_t) (((need < rate ? need : rate) - s->tokens) / rate * NANO_PER_SECOND) + 1;
+}
+
+/* Notes that the first of the heap, which is due, waits for a budget. */
+static bool
+hold(struct sched *s, int which, int64_t now)
+{
+	s->stats.held++;
+	s->held_at[which] = now;
+	return true;
+}
+
+static bool
+held_back(struct sched *s, struct item *item, int64_t now)
+{
+	if (s->stats.running >= s->limits.concurrency)
+		return hold(s, 0, now);
+	if (s->limits.packets_per_second == 0)
+		return false;
+	tokens_fill(s, now);
+	if (packets_short(s, item))
+		return hold(s, 1, now);
+	s->tokens -= item->test->packets;
+	return false;
+}
+
+/* ---- the pass ---- */
+
+/* When the item is next, after a tick at which it ran or was found running. */
+static void
+item_next(struct sched *s, struct item *item, int64_t now)
+{
+	int64_t interval = interval_of(item);
+	/* The first run is off the phase: leave at least half an interval before the next. */
+	int64_t next = next_on_phase(item, item->due + interval / 2 - 1);
+
+	if (next <= now)
+	{
+		int64_t on = next_on_phase(item, now);
+		uint64_t missed = (uint64_t) ((on - next) / interval);
+
+		s->stats.missed += missed;
+		item->skipped += missed;
+		next = on;
+	}
+	item->due = next;
+}
+
 void
 sched_run(struct sched *s, int64_t now)
 {
 	while (s->count > 0 && s->heap[0]->due <= now)
 	{
 		struct item *item = s->heap[0];
-		int64_t interval = interval_of(item), next;
 
 		if (item->run)
-			s->stats.overrun++;
-		else if (s->stats.running >= s->concurrency)
-			return; /* goes on when a run ends */
-		else
-			item_start(s, item);
-		/* The first run is off the phase: leave at least half an interval before the next. */
-		next = next_on_phase(item, item->due + interval / 2 - 1);
-		if (next <= now)
 		{
-			int64_t on = next_on_phase(item, now);
-
-			s->stats.missed += (uint64_t) ((on - next) / interval);
-			next = on;
+			s->stats.overrun++;
+			item->skipped++;
 		}
-		item->due = next;
+		else if (held_back(s, item, now))
+			return; /* goes on when a run ends, or when packets may leave again */
+		else
+			item_start(s, item, now);
+		item_next(s, item, now);
 		heap_down(s, 0);
 	}
 }
@@ -187,11 +339,26 @@ sched_run(struct sched *s, int64_t now)
 int64_t
 sched_due(const struct sched *s)
 {
+	int64_t packets;
+
 	if (s->count == 0)
 		return INT64_MAX;
-	if (s->stats.running >= s->concurrency && !s->heap[0]->run)
+	if (s->heap[0]->run)
+		return s->heap[0]->due;
+	if (s->stats.running >= s->limits.concurrency)
 		return INT64_MAX;
-	return s->heap[0]->due;
+	packets = packets_at(s, s->heap[0]);
+	return s->heap[0]->due > packets ? s->heap[0]->due : packets;
+}
+
+void
+sched_pulse(struct sched *s, int64_t lag)
+{
+	if (lag < SCHED_LAG_MS * NANO_PER_MS)
+		return;
+	for (size_t i = 0; i < s->count; i++)
+		if (s->heap[i]->run && s->heap[i]->lag < lag)
+			s->heap[i]->lag = lag;
 }
 
 /* ---- the set of tests ---- */
@@ -292,13 +459,14 @@ sched_set(struct sched *s, struct test_list *tests, int64_t now)
 }
 
 struct sched *
-sched_new(struct canary_env *env, const char *agent_id, size_t concurrency,
+sched_new(struct canary_env *env, const char *agent_id, const struct sched_limits *limits,
           const struct sched_ops *ops, void *arg)
 {
 	struct sched *s = mem_alloc(sizeof(*s));
 
 	s->env = env;
-	s->concurrency = concurrency;
+	s->limits = *limits;
+	s->held_at[0] = s->held_at[1] = INT64_MIN;
 	s->ops = ops;
 	s->arg = arg;
 	memccpy(s->agent_id, agent_id, '\0', sizeof(s->agent_id) - 1);

@@ -161,6 +161,8 @@ const struct conf_key settings_keys[] = {
      .help = "run the tests the control plane has for this agent"},
     {"tests.concurrency", CONF_INT, AT(tests_concurrency), .def = "64", .min = 1, .max = 1024,
      .help = "most tests that run at the same time"},
+    {"tests.packets_per_second", CONF_INT, AT(tests_packets), .def = "50000", .min = 0,
+     .max = 10000000, .help = "most packets that tests send in a second, about; 0 = no limit"},
     {"user", CONF_STRING, AT(user),
      .help = "user to become when started as root, after the privileged sockets are open"},
 };

@@ -31,6 +31,7 @@ struct settings
 	int64_t spool_max_age; /* ms */
 	bool tests_from_control;
 	int64_t tests_concurrency;
+	int64_t tests_packets; /* a second; 0 = no limit */
 	struct test_list canaries;
 	char *hostname;
 	struct label *labels;

@@ -9,6 +9,7 @@ agent_SRCS = \
 	agent/confine.c \
 	agent/sched.c \
 	agent/tests.c \
+	agent/bundle.c \
 	agent/forward.c \
 	agent/join.c \
 	agent/rotate.c \

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/buf.h"
+#include "lib/identity.h"
 #include "lib/mem.h"
 #include "lib/uuid.h"
 #include "probectl/test/v1/test.pb-c.h"
@@ -110,12 +111,40 @@ spec_name(struct test_spec *spec)
 	buf_free(&name);
 }
 
+/* What a run sends, for the budget of packets: of each unit (echo, connection, question) so many,
+ * and units as the parameter count says. Those of a long transfer are acknowledgements and not
+ * counted. */
+static const struct packet_cost
+{
+	const char *type;
+	unsigned each, count;
+} packet_costs[] = {
+    {"icmp", 1, 5}, {"udp", 1, 5}, {"a2a", 1, 5}, {"tcp", 3, 3}, {"http", 10, 1}, {"dns", 2, 1},
+};
+
+static unsigned
+spec_packets(const struct test_spec *spec)
+{
+	struct packet_cost cost = {"", 1, 1};
+	int64_t count;
+
+	for (size_t i = 0; i < sizeof(packet_costs) / sizeof(packet_costs[0]); i++)
+		if (strcmp(packet_costs[i].type, spec->type) == 0)
+			cost = packet_costs[i];
+	for (size_t i = 0; i < spec->param_count; i++)
+		if (strcmp(spec->params[i].key, "count") == 0 &&
+		    conf_parse_int(spec->params[i].value, &count) && count > 0 && count <= 1000000)
+			cost.count = (unsigned) count;
+	return cost.each * cost.count;
+}
+
 /* Checks bounds and lets the canary parse; params are sorted already. */
 static bool
 test_check(struct test *test, char *err, size_t errlen)
 {
 	struct test_spec *spec = &test->spec;
 
+	test->packets = spec_packets(spec);
 	test->ops = canary_find(spec->type);
 	if (!test->ops)
 		snprintf(err, errlen, "there is no canary of type \"%s\"; --help lists them", spec->type);
@@ -335,23 +364,29 @@ decode_test(const Probectl__Test__V1__Test *from)
 	return test;
 }
 
-bool
-tests_decode(struct test_list *list, const void *data, size_t len, const char *agent_id,
+enum bundle_refusal
+tests_decode(struct test_list *list, const void *data, size_t len, const struct identity *identity,
              uint64_t *revision, char *err, size_t errlen)
 {
 	Probectl__Test__V1__TestBundle *bundle = probectl__test__v1__test_bundle__unpack(NULL, len,
 	                                                                                 data);
-	bool ok = false;
+	enum bundle_refusal verdict = BUNDLE_UNREADABLE;
 
 	if (!bundle)
-		snprintf(err, errlen, "not a test bundle");
-	else if (*bundle->agent_id && strcasecmp(bundle->agent_id, agent_id) != 0)
-		snprintf(err, errlen, "the bundle is for agent %.36s", bundle->agent_id);
+		snprintf(err, errlen, "it is no test bundle");
+	else if (strcmp(bundle->agent_id, identity->agent_id) != 0 ||
+	         strcmp(bundle->tenant_id, identity->tenant_id) != 0)
+	{
+		snprintf(err, errlen, "it is for agent %.36s of tenant %.36s", bundle->agent_id,
+		         bundle->tenant_id);
+		result_clean(err);
+		verdict = BUNDLE_STRANGER;
+	}
 	else if (bundle->n_tests > TESTS_MAX)
-		snprintf(err, errlen, "the bundle has more than %d tests", TESTS_MAX);
+		snprintf(err, errlen, "it has more than %d tests", TESTS_MAX);
 	else
-		ok = true;
-	for (size_t i = 0; ok && i < bundle->n_tests; i++)
+		verdict = BUNDLE_OK;
+	for (size_t i = 0; verdict == BUNDLE_OK && i < bundle->n_tests; i++)
 	{
 		struct test *test = decode_test(bundle->tests[i]);
 
@@ -359,13 +394,13 @@ tests_decode(struct test_list *list, const void *data, size_t len, const char *a
 			tests_add(list, test);
 		else
 		{
-			snprintf(err, errlen, "test %zu of the bundle has no valid id, type or target", i);
-			ok = false;
+			snprintf(err, errlen, "test %zu has no valid id, type or target", i);
+			verdict = BUNDLE_UNREADABLE;
 		}
 	}
-	if (ok)
+	if (verdict == BUNDLE_OK)
 		*revision = bundle->revision;
 	if (bundle)
 		probectl__test__v1__test_bundle__free_unpacked(bundle, NULL);
-	return ok;
+	return verdict;
 }

@@ -17,6 +17,8 @@
 #include "agent/canary.h"
 #include "lib/conf.h"
 
+struct identity;
+
 #define TESTS_MAX         10000
 #define TEST_INTERVAL_MIN 1000     /* ms */
 #define TEST_INTERVAL_MAX 86400000 /* ms: a day */
@@ -28,6 +30,7 @@ struct test
 	struct test_spec spec;
 	const struct canary_ops *ops; /* NULL: problem says why it cannot run */
 	void *cmd;
+	unsigned packets; /* about so many does a run send */
 	char problem[256];
 };
 
@@ -50,8 +53,21 @@ void tests_copy(struct test_list *into, const struct test_list *from);
 bool tests_read(struct test_list *list, const struct conf_node *node, struct conf_error *err);
 void tests_print(FILE *out, const struct test_list *list);
 
-/* A marshalled probectl.test.v1.TestBundle for this agent. */
-bool tests_decode(struct test_list *list, const void *bundle, size_t len, const char *agent_id,
-                  uint64_t *revision, char *err, size_t errlen);
+/* Why a bundle of the control plane is not taken (bundle.h). */
+enum bundle_refusal
+{
+	BUNDLE_OK,
+	BUNDLE_UNREADABLE,
+	BUNDLE_UNSIGNED, /* or signed by somebody else, or changed since */
+	BUNDLE_STRANGER, /* for another agent or tenant */
+	BUNDLE_ROLLBACK, /* older than what runs */
+	BUNDLE_REFUSALS,
+};
+
+/* A marshalled probectl.test.v1.TestBundle for this agent, whose signature was verified. What was
+ * added to the list before a refusal stays in it. */
+enum bundle_refusal tests_decode(struct test_list *list, const void *bundle, size_t len,
+                                 const struct identity *identity, uint64_t *revision, char *err,
+                                 size_t errlen);
 
 #endif

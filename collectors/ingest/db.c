@@ -70,8 +70,10 @@ static const struct db_statement_def db_statements[DB_STATEMENTS] = {
                       "SELECT config_stale, heartbeat_interval"
                       " FROM probectl.agent_heartbeat($1::jsonb)",
                       1, -1, 0},
-    [DB_TESTS] = {"tests", "SELECT revision, bundle FROM probectl.agent_tests($1::bigint)", 1, -1,
-                  1},
+    [DB_TESTS] = {"tests",
+                  "SELECT revision, bundle, signature, signer"
+                  " FROM probectl.agent_tests($1::bigint)",
+                  1, -1, 1},
     [DB_ROTATE_START] = {"rotate_start", "SELECT probectl.agent_rotate_start($1::text)", 1, -1, 0},
     [DB_ROTATE] = {"rotate",
                    "SELECT certificate, ca_bundle, new_serial,"

@@ -47,8 +47,9 @@ pull_ask(struct call *call)
 	call_ask(call);
 }
 
+/* The bundle of the answered question, as the database signed it; NULL: nothing changed. */
 static void
-pull_reply(struct call *call, uint64_t revision, const char *bundle, size_t len)
+pull_reply(struct call *call, uint64_t revision, const PGresult *result)
 {
 	Probectl__Agent__V1__PullTestsResponse response =
 	    PROBECTL__AGENT__V1__PULL_TESTS_RESPONSE__INIT;
@@ -56,9 +57,15 @@ pull_reply(struct call *call, uint64_t revision, const char *bundle, size_t len)
 	size_t size;
 
 	response.revision = revision;
-	response.unchanged = bundle == NULL;
-	response.bundle.data = (uint8_t *) bundle;
-	response.bundle.len = bundle != NULL ? len : 0;
+	response.unchanged = result == NULL;
+	if (result != NULL)
+	{
+		response.bundle.data = (uint8_t *) PQgetvalue(result, 0, 1);
+		response.bundle.len = (size_t) PQgetlength(result, 0, 1);
+		response.signature.data = (uint8_t *) PQgetvalue(result, 0, 2);
+		response.signature.len = (size_t) PQgetlength(result, 0, 2);
+		response.signer_pem = PQgetvalue(result, 0, 3); /* ends with a zero in either format */
+	}
 	size = probectl__agent__v1__pull_tests_response__get_packed_size(&response);
 	bytes = malloc(size > 0 ? size : 1);
 	if (bytes == NULL)
@@ -130,11 +137,11 @@ pull_answered(struct call *call)
 	memcpy(&revision, PQgetvalue(result, 0, 0), sizeof(revision));
 	revision = be64toh(revision);
 	if (!PQgetisnull(result, 0, 1))
-		pull_reply(call, revision, PQgetvalue(result, 0, 1), (size_t) PQgetlength(result, 0, 1));
+		pull_reply(call, revision, result);
 	else if (pull->dirty && pull->waiting)
 		pull_ask(call);
 	else if (!pull->waiting || call_now_ms() >= pull->deadline || call->server->stopping)
-		pull_reply(call, revision, NULL, 0);
+		pull_reply(call, revision, NULL);
 	else
 		pull->parked = true;
 }
@@ -158,7 +165,7 @@ static void
 pull_expire(struct call *call)
 {
 	if (call->pull.parked && !call->over)
-		pull_reply(call, (uint64_t) call->pull.known, NULL, 0);
+		pull_reply(call, (uint64_t) call->pull.known, NULL);
 }
 
 void

@@ -299,7 +299,7 @@ const struct method method_attest = {
 /* ---- Heartbeat ---- */
 
 /* {config_epoch, spool_records, spool_bytes, oldest_unix_nano, dropped, agent_version,
- * clock_skew_nano}; NULL when a text is not fit. */
+ * clock_skew_nano, tests_problem, tests_refused, ticks_skipped, runs_disturbed}; NULL when a text is not fit. */
 static char *
 heartbeat_status(const Probectl__Agent__V1__HeartbeatRequest *request)
 {
@@ -307,7 +307,8 @@ heartbeat_status(const Probectl__Agent__V1__HeartbeatRequest *request)
 	char *text = NULL;
 
 	if (request->n_dropped > UNARY_ENTRIES_MAX ||
-	    !unary_text_ok(request->agent_version, UNARY_VERSION_MAX))
+	    !unary_text_ok(request->agent_version, UNARY_VERSION_MAX) ||
+	    !unary_text_ok(request->tests_problem, UNARY_TEXT_MAX))
 		goto out;
 	for (size_t i = 0; i < request->n_dropped; i++)
 		if (!unary_text_ok(request->dropped[i]->key, UNARY_TEXT_MAX) ||
@@ -321,6 +322,10 @@ heartbeat_status(const Probectl__Agent__V1__HeartbeatRequest *request)
 	json_object_set(status, "dropped", dropped);
 	json_object_set_new(status, "agent_version", json_string(request->agent_version));
 	json_object_set_new(status, "clock_skew_nano", json_integer(request->clock_skew_nano));
+	json_object_set_new(status, "tests_problem", json_string(request->tests_problem));
+	json_object_set_new(status, "tests_refused", json_number(request->tests_refused));
+	json_object_set_new(status, "ticks_skipped", json_number(request->ticks_skipped));
+	json_object_set_new(status, "runs_disturbed", json_number(request->runs_disturbed));
 	text = json_dumps(status, JSON_COMPACT);
 out:
 	json_decref(dropped);
@@ -359,8 +364,8 @@ heartbeat_message(struct call *call, grpc_byte_buffer *message)
 	{
 		unary_bad(
 		    call,
-		    "agent_version (64 bytes) and the reasons in dropped (64 of them) must be UTF-8 of "
-		    "at most 255 bytes");
+		    "agent_version (64 bytes), tests_problem and the reasons in dropped (64 of them) must "
+		    "be UTF-8 of at most 255 bytes");
 		return;
 	}
 	unary_param(call, 0, status);

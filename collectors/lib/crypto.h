@@ -99,6 +99,27 @@ struct crypto_cert
 /* The first certificate in the text. */
 bool crypto_cert_parse(const char *pem, struct crypto_cert *cert, char *err, size_t errlen);
 
+/* What somebody signed with an Ed25519 key: domain and then data. */
+struct crypto_signed
+{
+	const char *ca_file;   /* roots, PEM; intermediates in it only help */
+	const char *chain_pem; /* certificate of the key first */
+	const char *uri;       /* the one name that certificate must have, and the use "code signing" */
+	const char *domain;
+	const void *data;
+	size_t len;
+	const uint8_t *signature;
+	size_t signature_len;
+	bool any_time; /* validity does not count: it was verified before, or the clock is unsure */
+};
+
+/* False with a sentence in err that goes on after "... is refused: ". */
+bool crypto_signed_verify(const struct crypto_signed *s, char *err, size_t errlen);
+
+/* Whether every self-signed certificate of the text is in the file as well, and there is one at
+ * least to read: nobody is made to trust a new root over a link. */
+bool crypto_roots_known(const char *ca_pem, const char *ca_file);
+
 /* spiffe://probectl/tenant/<uuid>/agent/<uuid>, lower case, exactly. */
 bool crypto_spiffe_parse(const char *uri, char tenant_id[37], char agent_id[37]);
 

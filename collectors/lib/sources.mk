@@ -18,6 +18,7 @@ lib_SRCS = \
 	lib/log.c \
 	lib/mem.c \
 	lib/metrics.c \
+	lib/signed.c \
 	lib/spool.c \
 	lib/spoolcursor.c \
 	lib/spoolframe.c \

@@ -401,7 +401,9 @@ BEGIN
                'capabilities', to_json(a.capabilities), 'labels', a.labels, 'registered_at', probectl_internal.time_text(a.registered_at),
                'last_seen_at', probectl_internal.time_text(s.last_seen_at), 'spool_records', coalesce(s.spool_records, 0),
                'oldest_unsent_at', probectl_internal.time_text(s.oldest_unsent_at), 'dropped', coalesce(s.dropped, '{}'),
-               'clock_skew_ms', coalesce(s.clock_skew_ms, 0)) ORDER BY a.agent_id), '[]'),
+               'clock_skew_ms', coalesce(s.clock_skew_ms, 0), 'spool_bytes', coalesce(s.spool_bytes, 0),
+               'tests_revision', coalesce(s.config_epoch, 0), 'tests_problem', coalesce(s.tests_problem, ''), 'tests_refused', coalesce(s.tests_refused, 0),
+               'ticks_skipped', coalesce(s.ticks_skipped, 0), 'runs_disturbed', coalesce(s.runs_disturbed, 0)) ORDER BY a.agent_id), '[]'),
              'next', CASE WHEN count(*) = page THEN (array_agg(a.agent_id ORDER BY a.agent_id DESC))[1] END)
       FROM (SELECT * FROM probectl.agent x WHERE x.tenant_id = probectl.current_tenant() AND x.agent_id > after_id
              ORDER BY x.agent_id LIMIT page) a

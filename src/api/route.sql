@@ -44,7 +44,11 @@ CREATE OR REPLACE FUNCTION probectl_internal.api_schemas() RETURNS jsonb
     "status": {"type": "string", "enum": ["registered", "online", "offline", "revoked"]}, "capabilities": {"type": "array", "items": {"type": "string"}},
     "labels": {"type": "object"}, "registered_at": {"type": "string", "format": "date-time"}, "last_seen_at": {"type": ["string", "null"], "format": "date-time"},
     "spool_records": {"type": "integer"}, "oldest_unsent_at": {"type": ["string", "null"], "format": "date-time"},
-    "dropped": {"type": "object", "additionalProperties": {"type": "integer"}}, "clock_skew_ms": {"type": "number"}}},
+    "dropped": {"type": "object", "additionalProperties": {"type": "integer"}}, "clock_skew_ms": {"type": "number"},
+    "spool_bytes": {"type": "integer"}, "tests_revision": {"type": "integer", "description": "of the pulled tests it runs; 0: none"},
+    "tests_problem": {"type": "string", "description": "why it does not take the newest tests; empty when it does"},
+    "tests_refused": {"type": "integer"}, "ticks_skipped": {"type": "integer"},
+    "runs_disturbed": {"type": "integer", "description": "runs its own load may have disturbed, since it started"}}},
   "Integrity": {"type": "object", "description": "received is the sum of all that follow", "properties": {
     "plane": {"type": "string", "description": "metric: samples that results became"}, "received": {"type": "integer"}, "stored": {"type": "integer"},
     "duplicate": {"type": "integer", "description": "came again"}, "malformed": {"type": "integer", "description": "did not decode; kept as dead letters"},

@@ -97,6 +97,18 @@ extension_add(X509 *cert, X509 *issuer, int nid, const char *value)
 	return ok;
 }
 
+/* What sets one kind of leaf apart from another. */
+static const struct
+{
+	const char *common_name;
+	const char *extended; /* extended key usage: a leaf serves for one thing */
+	int name_type;
+} leaf_uses[] = {
+    [PCTL_LEAF_AGENT] = {"probectl agent", "clientAuth", GEN_URI},
+    [PCTL_LEAF_SERVER] = {"probectl server", "serverAuth", GEN_DNS},
+    [PCTL_LEAF_TESTS] = {"probectl tests", "codeSigning", GEN_URI},
+};
+
 /* Names go in as structures, not as configuration text: a comma in one adds no other. */
 static bool
 names_add(X509 *cert, PctlLeafUse use, const char *const *names, int count)
@@ -124,7 +136,7 @@ names_add(X509 *cert, PctlLeafUse use, const char *const *names, int count)
 			ASN1_IA5STRING *text = ASN1_IA5STRING_new();
 
 			ASN1_STRING_set(text, names[i], -1);
-			GENERAL_NAME_set0_value(name, use == PCTL_LEAF_AGENT ? GEN_URI : GEN_DNS, text);
+			GENERAL_NAME_set0_value(name, leaf_uses[use].name_type, text);
 		}
 		ok = sk_GENERAL_NAME_push(list, name) > 0;
 	}
@@ -304,37 +316,58 @@ serial_hex(X509 *cert)
 	return text;
 }
 
+/* Certifies a key, which the caller frees; he raises as well when *ok is false. */
+static void
+leaf_sign(EVP_PKEY *key, PctlLeafUse use, const char *const *names, int name_count, int hours,
+          const char *issuer, const char *issuer_key, PctlLeaf *out, bool *ok)
+{
+	X509 *cert = X509_new();
+	X509 *parent = certificate_read(issuer);
+	EVP_PKEY *parent_key = key_read(issuer_key);
+
+	*ok = key != NULL && cert != NULL && parent != NULL && parent_key != NULL &&
+	      certificate_fill(cert, leaf_uses[use].common_name, key, (int64) hours * SECS_PER_HOUR,
+	                       &out->not_before, &out->not_after) &&
+	      X509_set_issuer_name(cert, X509_get_subject_name(parent)) == 1 &&
+	      extension_add(cert, parent, NID_basic_constraints, "critical,CA:FALSE") &&
+	      extension_add(cert, parent, NID_key_usage, "critical,digitalSignature") &&
+	      extension_add(cert, parent, NID_ext_key_usage, leaf_uses[use].extended) &&
+	      extension_add(cert, parent, NID_subject_key_identifier, "hash") &&
+	      extension_add(cert, parent, NID_authority_key_identifier, "keyid:always") &&
+	      names_add(cert, use, names, name_count) && X509_sign(cert, parent_key, EVP_sha256()) > 0;
+	if (*ok)
+	{
+		out->certificate = certificate_pem(cert);
+		out->serial = serial_hex(cert);
+	}
+	X509_free(cert);
+	X509_free(parent);
+	EVP_PKEY_free(parent_key);
+}
+
 void
 pctl_x509_leaf(const char *csr_pem, PctlLeafUse use, const char *const *names, int name_count,
                int hours, const char *issuer, const char *issuer_key, PctlLeaf *out)
 {
 	X509_REQ *csr = csr_read(csr_pem);
-	X509 *cert = X509_new();
-	X509 *parent = certificate_read(issuer);
-	EVP_PKEY *parent_key = key_read(issuer_key);
 	bool ok;
 
-	ok = cert != NULL && parent != NULL && parent_key != NULL &&
-	     certificate_fill(cert, use == PCTL_LEAF_AGENT ? "probectl agent" : "probectl server",
-	                      X509_REQ_get0_pubkey(csr), (int64) hours * SECS_PER_HOUR,
-	                      &out->not_before, &out->not_after) &&
-	     X509_set_issuer_name(cert, X509_get_subject_name(parent)) == 1 &&
-	     extension_add(cert, parent, NID_basic_constraints, "critical,CA:FALSE") &&
-	     extension_add(cert, parent, NID_key_usage, "critical,digitalSignature") &&
-	     extension_add(cert, parent, NID_ext_key_usage,
-	                   use == PCTL_LEAF_AGENT ? "clientAuth" : "serverAuth") &&
-	     extension_add(cert, parent, NID_subject_key_identifier, "hash") &&
-	     extension_add(cert, parent, NID_authority_key_identifier, "keyid:always") &&
-	     names_add(cert, use, names, name_count) && X509_sign(cert, parent_key, EVP_sha256()) > 0;
-	if (ok)
-	{
-		out->certificate = certificate_pem(cert);
-		out->serial = serial_hex(cert);
-	}
+	leaf_sign(X509_REQ_get0_pubkey(csr), use, names, name_count, hours, issuer, issuer_key, out,
+	          &ok);
 	X509_REQ_free(csr);
-	X509_free(cert);
-	X509_free(parent);
-	EVP_PKEY_free(parent_key);
+	if (!ok)
+		x509_fail("signing a certificate");
+}
+
+void
+pctl_x509_tests(const uint8 public[PCTL_ED25519_LEN], const char *name, int hours,
+                const char *issuer, const char *issuer_key, PctlLeaf *out)
+{
+	EVP_PKEY *key = EVP_PKEY_new_raw_public_key_ex(NULL, "ED25519", NULL, public, PCTL_ED25519_LEN);
+	bool ok;
+
+	leaf_sign(key, PCTL_LEAF_TESTS, &name, 1, hours, issuer, issuer_key, out, &ok);
+	EVP_PKEY_free(key);
 	if (!ok)
 		x509_fail("signing a certificate");
 }

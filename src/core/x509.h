@@ -9,6 +9,7 @@
 
 #include "postgres.h"
 
+#include "core/crypto.h"
 #include "datatype/timestamp.h"
 
 typedef struct PctlKeyPair
@@ -31,13 +32,18 @@ void pctl_x509_ca(const char *common_name, int days, const char *issuer, const c
 
 typedef enum PctlLeafUse
 {
-	PCTL_LEAF_AGENT, /* client authentication, one URI name */
-	PCTL_LEAF_SERVER /* server authentication, DNS and IP names */
+	PCTL_LEAF_AGENT,  /* client authentication, one URI name */
+	PCTL_LEAF_SERVER, /* server authentication, DNS and IP names */
+	PCTL_LEAF_TESTS   /* signs what agents are to run, one URI name */
 } PctlLeafUse;
 
 /* Signs the key of a CSR; nothing but the key is taken from it. names: URI or DNS/IP names. */
 void pctl_x509_leaf(const char *csr, PctlLeafUse use, const char *const *names, int name_count,
                     int hours, const char *issuer, const char *issuer_key, PctlLeaf *out);
+
+/* Certifies the Ed25519 key that signs tests; it never made a request, as it never left. */
+void pctl_x509_tests(const uint8 public[PCTL_ED25519_LEN], const char *name, int hours,
+                     const char *issuer, const char *issuer_key, PctlLeaf *out);
 
 /* SubjectPublicKeyInfo (DER) of a CSR whose self-signature holds. */
 bytea *pctl_x509_csr_key(const char *csr);

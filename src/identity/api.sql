@@ -618,6 +618,49 @@ END
 $$;
 COMMENT ON FUNCTION probectl_internal.ca_issue(text, text, text[]) IS 'certificate chain (PEM, leaf first) for the key of a request';
 
+-- The key that signs tests. A month before its end, and after each ca_rotate(), the next one takes over.
+CREATE OR REPLACE FUNCTION probectl_internal.ca_sign_tests(public_key bytea, issuer text, issuer_key bytea, OUT certificate text, OUT not_after timestamptz)
+  LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_ca_sign_tests';
+COMMENT ON FUNCTION probectl_internal.ca_sign_tests(bytea, text, bytea) IS 'certifies an Ed25519 key as the one that signs tests, for 90 days';
+
+CREATE OR REPLACE FUNCTION probectl_internal.tests_key_ensure() RETURNS integer
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  good integer;
+BEGIN
+  FOR attempt IN 1..2 LOOP
+    SELECT k.generation INTO good FROM probectl_internal.tests_key k
+     WHERE k.generation = (SELECT max(m.generation) FROM probectl_internal.tests_key m)
+       AND k.issuer = (SELECT max(a.generation) FROM probectl_internal.certificate_authority a WHERE a.kind = 'intermediate')
+       AND k.not_after > probectl.clock_now() + interval '30 days';
+    EXIT WHEN good IS NOT NULL OR attempt = 2;
+    LOCK TABLE probectl_internal.tests_key IN EXCLUSIVE MODE;
+  END LOOP;
+  IF good IS NULL THEN
+    INSERT INTO probectl_internal.tests_key AS k
+      SELECT coalesce((SELECT max(m.generation) FROM probectl_internal.tests_key m), 0) + 1, a.generation,
+             s.certificate || a.certificate, made.sealed_seed, s.not_after
+        FROM probectl_internal.certificate_authority a, probectl_internal.signing_key_make() made,
+             LATERAL probectl_internal.ca_sign_tests(made.public_key, a.certificate, a.sealed_key) s
+       WHERE a.kind = 'intermediate' ORDER BY a.generation DESC LIMIT 1
+      RETURNING k.generation INTO good;
+  END IF;
+  RETURN good;
+END
+$$;
+COMMENT ON FUNCTION probectl_internal.tests_key_ensure() IS 'generation of the key that signs tests, made when there is none that will do; NULL before ca_init()';
+
+CREATE OR REPLACE FUNCTION probectl_internal.tests_sign(bundle bytea, OUT signature bytea, OUT signer text)
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  newest integer := probectl_internal.tests_key_ensure();
+BEGIN
+  SELECT probectl_internal.sign_with(k.sealed_seed, convert_to(E'probectl.tests.v1\n', 'UTF8') || bundle), k.certificate
+    INTO signature, signer FROM probectl_internal.tests_key k WHERE k.generation = newest;
+END
+$$;
+COMMENT ON FUNCTION probectl_internal.tests_sign(bytea) IS 'signature over a TestBundle, and the chain (PEM, leaf first) of the key that made it';
+
 CREATE OR REPLACE FUNCTION probectl.ca_issue_server(csr text, names text[]) RETURNS text
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -779,16 +822,20 @@ DECLARE
   me uuid := probectl_internal.agent_required();
   oldest numeric := (status ->> 'oldest_unix_nano')::numeric;
 BEGIN
-  INSERT INTO probectl.agent_state AS s (agent_id, last_seen_at, config_epoch, spool_records, spool_bytes, oldest_unsent_at, dropped, clock_skew_ms)
+  INSERT INTO probectl.agent_state AS s (agent_id, last_seen_at, config_epoch, spool_records, spool_bytes, oldest_unsent_at, dropped, clock_skew_ms,
+                                         tests_problem, tests_refused, ticks_skipped, runs_disturbed)
     VALUES (me, probectl.clock_now(), coalesce((status ->> 'config_epoch')::bigint, 0),
             coalesce((status ->> 'spool_records')::bigint, 0), coalesce((status ->> 'spool_bytes')::bigint, 0),
             CASE WHEN oldest > 0 THEN to_timestamp((oldest / 1000000000)::double precision) END,
             CASE WHEN jsonb_typeof(status -> 'dropped') = 'object' AND octet_length((status -> 'dropped')::text) < 4096 THEN status -> 'dropped' ELSE '{}' END,
-            coalesce((status ->> 'clock_skew_nano')::double precision, 0) / 1000000)
+            coalesce((status ->> 'clock_skew_nano')::double precision, 0) / 1000000,
+            coalesce(left(status ->> 'tests_problem', 256), ''), coalesce((status ->> 'tests_refused')::bigint, 0),
+            coalesce((status ->> 'ticks_skipped')::bigint, 0), coalesce((status ->> 'runs_disturbed')::bigint, 0))
     ON CONFLICT (tenant_id, agent_id) DO UPDATE
        SET last_seen_at = excluded.last_seen_at, config_epoch = excluded.config_epoch, spool_records = excluded.spool_records,
            spool_bytes = excluded.spool_bytes, oldest_unsent_at = excluded.oldest_unsent_at, dropped = excluded.dropped,
-           clock_skew_ms = excluded.clock_skew_ms;
+           clock_skew_ms = excluded.clock_skew_ms, tests_problem = excluded.tests_problem, tests_refused = excluded.tests_refused,
+           ticks_skipped = excluded.ticks_skipped, runs_disturbed = excluded.runs_disturbed;
   SELECT r.test_revision > coalesce((status ->> 'config_epoch')::bigint, 0) INTO config_stale
     FROM probectl.tenant_revision r WHERE r.tenant_id = probectl.current_tenant();
   heartbeat_interval := 30;

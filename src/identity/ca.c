@@ -21,6 +21,8 @@
 #define ROOT_DAYS         3650
 #define INTERMEDIATE_DAYS 365
 #define SERVER_HOURS      (90 * 24)
+#define TESTS_HOURS       (90 * 24)
+#define TESTS_NAME        "spiffe://probectl/control/tests" /* agents look for it */
 #define SEAL_CONTEXT      "probectl ca key"
 
 static Datum
@@ -93,6 +95,26 @@ pctl_ca_sign(PG_FUNCTION_ARGS)
 	values[2] = TimestampTzGetDatum(leaf.not_before);
 	values[3] = TimestampTzGetDatum(leaf.not_after);
 	return row_datum(fcinfo, values, 4);
+}
+
+PCTL_FUNCTION(pctl_ca_sign_tests);
+
+/* ca_sign_tests(public_key bytea, issuer text, issuer_key bytea, OUT certificate text, OUT not_after) */
+Datum
+pctl_ca_sign_tests(PG_FUNCTION_ARGS)
+{
+	bytea *public = PG_GETARG_BYTEA_PP(0);
+	PctlLeaf leaf;
+	Datum values[2];
+
+	if (VARSIZE_ANY_EXHDR(public) != PCTL_ED25519_LEN)
+		elog(ERROR, "a signing key has the wrong length");
+	pctl_x509_tests((const uint8 *) VARDATA_ANY(public), TESTS_NAME, TESTS_HOURS,
+	                text_to_cstring(PG_GETARG_TEXT_PP(1)), key_unseal(PG_GETARG_BYTEA_PP(2)),
+	                &leaf);
+	values[0] = CStringGetTextDatum(leaf.certificate);
+	values[1] = TimestampTzGetDatum(leaf.not_after);
+	return row_datum(fcinfo, values, 2);
 }
 
 PCTL_FUNCTION(pctl_csr_key);

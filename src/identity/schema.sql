@@ -177,6 +177,18 @@ CREATE TABLE probectl_internal.certificate_authority (
 );
 COMMENT ON TABLE probectl_internal.certificate_authority IS 'certificates (PEM) and sealed keys of the agent CA; the highest generation signs';
 
+-- Ed25519, certified by an intermediate, so that an agent believes it for the root it got at enrolment. Owner-only.
+CREATE TABLE probectl_internal.tests_key (
+  generation integer PRIMARY KEY,
+  issuer integer NOT NULL,
+  certificate text NOT NULL,
+  sealed_seed bytea NOT NULL,
+  not_after timestamptz NOT NULL
+);
+COMMENT ON TABLE probectl_internal.tests_key IS 'keys that sign what agents are to run, sealed by the envelope key; the highest generation signs';
+COMMENT ON COLUMN probectl_internal.tests_key.issuer IS 'generation of the intermediate that certified it';
+COMMENT ON COLUMN probectl_internal.tests_key.certificate IS 'chain (PEM, leaf first)';
+
 CREATE TABLE probectl.agent (
   tenant_id uuid NOT NULL DEFAULT probectl.current_tenant() REFERENCES probectl.tenant ON DELETE CASCADE,
   agent_id uuid NOT NULL DEFAULT probectl.uuid_v7(),
@@ -204,10 +216,19 @@ CREATE TABLE probectl.agent_state (
   oldest_unsent_at timestamptz,
   dropped jsonb NOT NULL DEFAULT '{}',
   clock_skew_ms double precision NOT NULL DEFAULT 0,
+  tests_problem text NOT NULL DEFAULT '',
+  tests_refused bigint NOT NULL DEFAULT 0,
+  ticks_skipped bigint NOT NULL DEFAULT 0,
+  runs_disturbed bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (tenant_id, agent_id),
   FOREIGN KEY (tenant_id, agent_id) REFERENCES probectl.agent ON DELETE CASCADE
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE probectl.agent_state IS 'newest heartbeat of each agent';
+COMMENT ON COLUMN probectl.agent_state.config_epoch IS 'revision of the tests it runs';
+COMMENT ON COLUMN probectl.agent_state.tests_problem IS 'why it does not take the newest tests of the control plane; empty when it does';
+COMMENT ON COLUMN probectl.agent_state.tests_refused IS 'bundles of tests it refused since it started';
+COMMENT ON COLUMN probectl.agent_state.ticks_skipped IS 'moments at which a test was due and did not run, since it started';
+COMMENT ON COLUMN probectl.agent_state.runs_disturbed IS 'runs since it started that its own load may have disturbed';
 
 CREATE TABLE probectl.agent_certificate (
   tenant_id uuid NOT NULL DEFAULT probectl.current_tenant(),

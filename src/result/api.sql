@@ -3,17 +3,19 @@ CREATE OR REPLACE FUNCTION probectl_internal.test_bundle(revision bigint) RETURN
   LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pctl_test_bundle';
 COMMENT ON FUNCTION probectl_internal.test_bundle(bigint) IS 'tests of the entered agent as a probectl.test.v1.TestBundle';
 
-CREATE OR REPLACE FUNCTION probectl.agent_tests(known bigint, OUT revision bigint, OUT bundle bytea)
+-- STABLE, so that revision and tests are of one snapshot; the key that signs is another matter.
+CREATE OR REPLACE FUNCTION probectl.agent_tests(known bigint, OUT revision bigint, OUT bundle bytea, OUT signature bytea, OUT signer text)
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM probectl_internal.agent_required();
   SELECT r.test_revision INTO revision FROM probectl.tenant_revision r WHERE r.tenant_id = probectl.current_tenant();
   IF revision IS DISTINCT FROM known THEN
     bundle := probectl_internal.test_bundle(revision);
+    SELECT s.signature, s.signer INTO agent_tests.signature, agent_tests.signer FROM probectl_internal.tests_sign(bundle) s;
   END IF;
 END
 $$;
-COMMENT ON FUNCTION probectl.agent_tests(bigint) IS 'tests of the entered agent as a probectl.test.v1.TestBundle; no bundle when the known revision is the current one';
+COMMENT ON FUNCTION probectl.agent_tests(bigint) IS 'tests of the entered agent as a probectl.test.v1.TestBundle, the Ed25519 signature over "probectl.tests.v1\n" and it, and the chain (PEM) of the key; no bundle when the known revision is the current one';
 
 -- Every change of a test moves the tenant's revision; agents that wait for it are woken at commit.
 CREATE OR REPLACE FUNCTION probectl_internal.latest_names(tenant uuid, test uuid, agent uuid, OUT names text, OUT stale_after interval, OUT project_id uuid)

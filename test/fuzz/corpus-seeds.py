@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: PostgreSQL
-"""Writes the seeds of fuzz_batch and fuzz_result, field by field: test/fuzz/corpus-seeds.py"""
+"""Writes the seeds of fuzz_batch, fuzz_bundle and fuzz_result, field by field: test/fuzz/corpus-seeds.py"""
 
 import pathlib
 import struct
@@ -40,7 +40,21 @@ WHOLE = (data(1, b"tenant") + data(2, b"agent") + data(3, b"http") + data(4, b"h
          + attribute(b"network.peer.address", b"192.0.2.1") + attribute(b"probectl.tenant.id", b"x") + data(14, ID) + data(15, ID)
          + data(16, b"timeout"))
 
+TENANT, AGENT = b"11111111-1111-4111-8111-111111111111", b"22222222-2222-4222-8222-222222222222"
+PARAM = data(6, data(1, b"count") + data(2, b"3"))
+TEST = data(1, ID) + data(2, b"icmp") + data(3, b"192.0.2.1") + number(4, 60000) + number(5, 1000) + PARAM + data(7, b"name")
+BUNDLE = number(1, 7) + data(2, TENANT) + data(3, AGENT)
+
 SEEDS = {
+    "bundle/one": BUNDLE + data(4, TEST),
+    "bundle/none": BUNDLE,
+    "bundle/unknown-type": BUNDLE + data(4, TEST + data(2, b"gopher")) + data(4, TEST),
+    "bundle/interval-0": BUNDLE + data(4, data(1, ID) + data(2, b"tcp") + data(3, b"192.0.2.1:22")),
+    "bundle/another-agent": BUNDLE + data(3, TENANT) + data(4, TEST),
+    "bundle/no-id": BUNDLE + data(4, data(2, b"icmp") + data(3, b"192.0.2.1")),
+    "bundle/target-too-long": BUNDLE + data(4, TEST + data(3, b"x" * 1024)),
+    "bundle/params-out-of-order": BUNDLE + data(4, TEST + data(6, data(1, b"aaa") + data(2, b"\xff")) + PARAM),
+    "bundle/answer": number(1, 7) + data(3, BUNDLE) + data(20, b"s" * 64) + data(21, b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"),
     "result/least": LEAST,
     "result/whole": WHOLE,
     "result/newer-fields": LEAST + number(99, 7) + data(100, b"x") + varint(101 << 3 | 5) + b"abcd",

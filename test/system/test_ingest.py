@@ -16,7 +16,7 @@ import grpc
 import pytest
 
 import ingest_parts as parts
-from ingest_parts import Identity, Ingest, Producer, free_port, wait_until
+from ingest_parts import Identity, Ingest, Producer, free_port, run, wait_until
 
 Code = grpc.StatusCode
 
@@ -587,6 +587,40 @@ def test_pull_gives_the_tests_and_then_waits(world, ingest, agent):
         assert not bystander.done()
         bystander.cancel()
         wait_until("who gave up is forgotten", lambda: one.metric("probectl_ingest_waiters") == 0)
+
+
+def signer_of(answer, folder):
+    """Checks an answer as an agent does, with openssl: the signer's certificate as a file."""
+    chain, root, data, signature, key = (folder / name for name in ("chain.pem", "root.pem", "data", "signature", "key.pem"))
+    chain.write_text(answer.signer_pem)
+    data.write_bytes(b"probectl.tests.v1\n" + answer.bundle)
+    signature.write_bytes(answer.signature)
+    run("openssl", "verify", "-CAfile", root, "-untrusted", chain, chain)
+    key.write_text(run("openssl", "x509", "-in", chain, "-pubkey", "-noout"))
+    run("openssl", "pkeyutl", "-verify", "-pubin", "-inkey", key, "-rawin", "-in", data, "-sigfile", signature)
+    return chain
+
+
+def test_pulled_tests_are_signed_by_a_key_that_the_root_vouches_for(world, ingest, agent, tmp_path):
+    one = ingest()
+    (tmp_path / "root.pem").write_text(world.database.one("SELECT probectl.ca_root()")[0])
+    with world.producer(one, agent) as producer:
+        add_test(world, agent.tenant, "signed")
+        first = producer.pull(0)
+        bundle = world.messages.test.TestBundle.FromString(first.bundle)
+        assert (bundle.tenant_id, bundle.agent_id) == (agent.tenant, agent.agent)
+        chain = signer_of(first, tmp_path)
+        said = run("openssl", "x509", "-in", chain, "-noout", "-text")
+        assert "URI:spiffe://probectl/control/tests" in said and "ED25519" in said
+        assert "Code Signing" in said and "Client Authentication" not in said and "Server Authentication" not in said
+        # The same key until the intermediate behind it is replaced.
+        assert producer.pull(0).signer_pem == first.signer_pem
+        world.database.one("SELECT probectl.ca_rotate()")
+        second = producer.pull(0)
+        assert second.signer_pem != first.signer_pem and second.bundle == first.bundle
+        signer_of(second, tmp_path)
+    # No key leaves in the clear, and the tables are nobody's.
+    assert world.database.one("SELECT bool_and(octet_length(sealed_seed) = 60) FROM probectl_internal.tests_key")[0]
 
 
 def test_pull_ends_by_itself(world, shared, agent):

@@ -23,6 +23,8 @@ static size_t going_count, started, cancelled, results, changes;
 static bool out_of_memory;
 static enum error_type last_error;
 static char last_text[RESULT_ERROR_MAX], last_id[37];
+static char last_interference[RESULT_VALUE_MAX], last_skipped[RESULT_VALUE_MAX];
+static size_t fill; /* attributes that a fake run puts into its result */
 
 static struct canary_run *
 fake_start(struct canary_env *env, const struct test_spec *spec, const void *cmd, canary_done done,
@@ -67,6 +69,16 @@ on_result(const struct result *result, void *arg)
 	last_error = result->error_type;
 	memcpy(last_text, result->error, sizeof(last_text));
 	memcpy(last_id, result->test_id, sizeof(last_id));
+	last_interference[0] = last_skipped[0] = '\0';
+	for (size_t i = 0; i < result->attribute_count; i++)
+	{
+		const struct result_attribute *a = &result->attributes[i];
+
+		if (strcmp(a->name, "probectl.run.interference") == 0)
+			memcpy(last_interference, a->value, sizeof(last_interference));
+		if (strcmp(a->name, "probectl.run.ticks_skipped") == 0)
+			memcpy(last_skipped, a->value, sizeof(last_skipped));
+	}
 }
 
 static void
@@ -75,13 +87,24 @@ on_changed(void *arg)
 	changes++;
 }
 
-static const struct sched_ops ops = {on_result, on_changed};
+static int64_t processor_used;
+
+static int64_t
+processor(void *arg)
+{
+	return processor_used;
+}
+
+static const struct sched_ops ops = {on_result, on_changed, processor};
 
 static void
 finish_all(void)
 {
 	static struct result result;
 
+	result.attribute_count = 0;
+	for (size_t i = 0; i < fill; i++)
+		result_attribute(&result, "filler", "%zu", i);
 	while (going_count > 0)
 	{
 		struct fake_run *run = going[0];
@@ -119,11 +142,19 @@ many(unsigned from, unsigned count, uint32_t interval_ms)
 }
 
 static struct sched *
+limited(size_t concurrency, unsigned packets_per_second)
+{
+	const struct sched_limits limits = {concurrency, packets_per_second};
+
+	return sched_new(NULL, "11111111-1111-4111-8111-111111111111", &limits, &ops, NULL);
+}
+
+static struct sched *
 fresh(size_t concurrency)
 {
 	going_count = started = cancelled = results = changes = 0;
 	out_of_memory = false;
-	return sched_new(NULL, "11111111-1111-4111-8111-111111111111", concurrency, &ops, NULL);
+	return limited(concurrency, 0);
 }
 
 /* Moves to t in the steps the scheduler asks for; every run ends at once. */
@@ -344,6 +375,250 @@ a_test_that_cannot_run_says_so(void **state)
 	sched_free(s);
 }
 
+/* ---- what the agent does to its own measurements ---- */
+
+/* The clock of the whole process stands where the scenario is. */
+static int64_t clock_at;
+
+static void
+at(int64_t t)
+{
+	clock_at = t;
+	clock_virtual(1800000000 * SECOND + t, t);
+}
+
+static uint64_t
+disturbed(const struct sched *s)
+{
+	struct sched_stats stats;
+
+	sched_stats(s, &stats);
+	return stats.disturbed;
+}
+
+/* Starts the one test of a scheduler so many ms after its time. */
+static void
+start_late(struct sched *s, int64_t ms)
+{
+	at(sched_due(s) + ms * NANO_PER_MS);
+	sched_run(s, clock_at);
+	assert_int_equal(going_count, 1);
+}
+
+static void
+an_undisturbed_run_says_nothing(void **state)
+{
+	struct sched *s = fresh(10);
+	struct test_list list = many(1, 1, 60000);
+
+	at(SECOND);
+	sched_set(s, &list, clock_at);
+	start_late(s, SCHED_JITTER_MS);
+	sched_pulse(s, (SCHED_LAG_MS - 1) * NANO_PER_MS);
+	processor_used += 790 * NANO_PER_MS;
+	at(clock_at + SECOND);
+	finish_all();
+	assert_int_equal(results, 1);
+	assert_string_equal(last_interference, "");
+	assert_string_equal(last_skipped, "");
+	assert_int_equal(disturbed(s), 0);
+	sched_free(s);
+}
+
+static void
+each_disturbance_is_named_in_the_result(void **state)
+{
+	struct sched *s = fresh(10);
+	struct test_list list = many(1, 1, 60000);
+	struct sched_stats stats;
+
+	at(SECOND);
+	sched_set(s, &list, clock_at);
+	start_late(s, 450);
+	at(clock_at + SECOND);
+	finish_all();
+	assert_string_equal(last_interference, "started 450 ms late (loop)");
+	start_late(s, 0);
+	sched_pulse(s, 30 * NANO_PER_MS);
+	sched_pulse(s, 80 * NANO_PER_MS);
+	sched_pulse(s, 40 * NANO_PER_MS);
+	at(clock_at + SECOND);
+	finish_all();
+	assert_string_equal(last_interference, "loop held up 80 ms");
+	start_late(s, 0);
+	processor_used += 900 * NANO_PER_MS;
+	at(clock_at + SECOND);
+	finish_all();
+	assert_string_equal(last_interference, "processor 90 %");
+	/* All at once, in a result that is full already. */
+	fill = RESULT_ATTRIBUTES_MAX + 5;
+	start_late(s, 200);
+	sched_pulse(s, 80 * NANO_PER_MS);
+	processor_used += SECOND;
+	at(clock_at + SECOND);
+	finish_all();
+	fill = 0;
+	assert_string_equal(last_interference,
+	                    "started 200 ms late (loop), loop held up 80 ms, processor 100 %");
+	/* What was before a run is not its own. */
+	sched_pulse(s, SECOND);
+	start_late(s, 0);
+	at(clock_at + SECOND);
+	finish_all();
+	assert_string_equal(last_interference, "");
+	/* Of a run of a few ms nobody can say what share of the processor was whose. */
+	start_late(s, 0);
+	processor_used += 40 * NANO_PER_MS;
+	at(clock_at + 40 * NANO_PER_MS);
+	finish_all();
+	assert_string_equal(last_interference, "");
+	sched_stats(s, &stats);
+	assert_int_equal(stats.disturbed, 4);
+	assert_int_equal(stats.latest, 450 * NANO_PER_MS);
+	sched_free(s);
+}
+
+static void
+a_run_that_waited_for_others_says_so(void **state)
+{
+	struct sched *s = fresh(1);
+	struct test_list list = many(1, 2, 60000);
+
+	at(10 * SECOND);
+	sched_set(s, &list, 0);
+	sched_run(s, clock_at); /* both are due; one goes */
+	assert_int_equal(going_count, 1);
+	at(clock_at + SECOND);
+	finish_all();
+	sched_run(s, clock_at);
+	assert_int_equal(going_count, 1);
+	finish_all();
+	assert_non_null(strstr(last_interference, "late (concurrency)"));
+	sched_free(s);
+}
+
+static void
+skipped_ticks_show_in_the_next_result(void **state)
+{
+	struct sched *s = fresh(10);
+	struct test_list list = many(1, 1, 1000);
+
+	at(SECOND);
+	sched_set(s, &list, clock_at);
+	start_late(s, 0);
+	for (int i = 0; i < 3; i++)
+	{
+		at(sched_due(s));
+		sched_run(s, clock_at); /* still going */
+	}
+	finish_all();
+	assert_string_equal(last_skipped, "3");
+	start_late(s, 0);
+	finish_all();
+	assert_string_equal(last_skipped, "");
+	/* The machine slept: ten ticks, one of which is run. */
+	start_late(s, 10000);
+	finish_all();
+	assert_string_equal(last_skipped, "10");
+	sched_free(s);
+}
+
+/* ---- the budget of packets ---- */
+
+static struct test_list
+heavy(unsigned from, unsigned count, uint32_t interval_ms, unsigned packets)
+{
+	struct test_list list = many(from, count, interval_ms);
+
+	for (unsigned i = 0; i < count; i++)
+		list.items[i]->packets = packets;
+	return list;
+}
+
+static void
+packets_leave_no_faster_than_allowed(void **state)
+{
+	struct sched *s = limited(4096, 100);
+	struct test_list list = heavy(1, 1000, 60000, 5);
+	size_t in_window[80] = {0};
+	struct sched_stats stats;
+	int64_t due;
+
+	going_count = started = results = 0;
+	at(SECOND);
+	sched_set(s, &list, clock_at);
+	/* 5,000 packets in a minute at 100 a second: every run comes, none in a crowd. */
+	while ((due = sched_due(s)) <= 79 * SECOND)
+	{
+		at(due > clock_at ? due : clock_at);
+		in_window[clock_at / SECOND] -= started;
+		sched_run(s, clock_at);
+		in_window[clock_at / SECOND] += started;
+		finish_all();
+	}
+	for (int i = 0; i < 80; i++)
+		assert_true(in_window[i] * 5 <= 200); /* a second's, and what was saved up before it */
+	for (int i = 1; i + 10 < 80; i++)
+	{
+		size_t sum = 0;
+
+		for (int k = 0; k < 10; k++)
+			sum += in_window[i + k];
+		assert_true(sum * 5 <= 1100);
+	}
+	assert_true(started >= 1000);
+	sched_stats(s, &stats);
+	assert_true(stats.held > 0);
+	sched_free(s);
+}
+
+static void
+a_run_larger_than_the_budget_still_runs(void **state)
+{
+	struct sched *s = limited(10, 10);
+	struct test_list list = heavy(1, 2, 60000, 40);
+	int64_t first;
+
+	going_count = started = results = 0;
+	at(10 * SECOND);
+	sched_set(s, &list, 0);
+	sched_run(s, clock_at);
+	assert_int_equal(started, 1);
+	first = clock_at;
+	finish_all();
+	/* The other waits until the debt is paid: 40 packets at 10 a second. */
+	assert_true(sched_due(s) >= first + 4 * SECOND - SECOND / 100);
+	assert_true(sched_due(s) <= first + 4 * SECOND + SECOND / 100);
+	at(sched_due(s));
+	sched_run(s, clock_at);
+	assert_int_equal(started, 2);
+	at(clock_at + SECOND);
+	finish_all();
+	assert_non_null(strstr(last_interference, "late (packets)"));
+	sched_free(s);
+}
+
+/* A day in the life of 200 tests: each tick gives one run, on its phase, within the bound. */
+static void
+a_day_without_a_gap(void **state)
+{
+	struct sched *s = fresh(64);
+	struct test_list list = many(1, 200, 60000);
+	struct sched_stats stats;
+	size_t before;
+
+	at(SECOND);
+	sched_set(s, &list, clock_at);
+	run_until(s, 300 * SECOND);
+	before = started;
+	run_until(s, 300 * SECOND + INT64_C(86400) * SECOND);
+	assert_int_equal(started - before, 200 * 1440);
+	sched_stats(s, &stats);
+	assert_int_equal(stats.overrun + stats.missed, 0);
+	assert_true(stats.latest <= SCHED_JITTER_MS * NANO_PER_MS);
+	sched_free(s);
+}
+
 int
 main(void)
 {
@@ -357,6 +632,13 @@ main(void)
 	    cmocka_unit_test(a_new_set_keeps_what_is_the_same),
 	    cmocka_unit_test(the_same_test_twice_runs_once),
 	    cmocka_unit_test(a_test_that_cannot_run_says_so),
+	    cmocka_unit_test(an_undisturbed_run_says_nothing),
+	    cmocka_unit_test(each_disturbance_is_named_in_the_result),
+	    cmocka_unit_test(a_run_that_waited_for_others_says_so),
+	    cmocka_unit_test(skipped_ticks_show_in_the_next_result),
+	    cmocka_unit_test(packets_leave_no_faster_than_allowed),
+	    cmocka_unit_test(a_run_larger_than_the_budget_still_runs),
+	    cmocka_unit_test(a_day_without_a_gap),
 	};
 
 	return cmocka_run_group_tests_name("sched", tests, NULL, NULL);

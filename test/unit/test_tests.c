@@ -7,9 +7,13 @@
 #include "agent/settings.h"
 #include "agent/tests.h"
 #include "lib/conf.h"
+#include "lib/identity.h"
 #include "probectl/test/v1/test.pb-c.h"
 
-#define AGENT "22222222-2222-4222-8222-222222222222"
+#define AGENT  "22222222-2222-4222-8222-222222222222"
+#define TENANT "11111111-1111-4111-8111-111111111111"
+
+static const struct identity identity = {.tenant_id = TENANT, .agent_id = AGENT};
 
 static bool
 read_text(struct test_list *list, const char *text, struct conf_error *err)
@@ -106,6 +110,7 @@ bundle_make(struct bundle *b, const char *agent)
 	memset(b, 0, sizeof(*b));
 	probectl__test__v1__test_bundle__init(&b->message);
 	b->message.revision = 7;
+	b->message.tenant_id = (char *) TENANT;
 	b->message.agent_id = (char *) agent;
 	b->message.tests = b->list;
 	b->message.n_tests = 3;
@@ -140,7 +145,7 @@ bundles_give_tests_and_problems(void **state)
 
 	bundle_make(&b, AGENT);
 	bundle_pack(&b);
-	if (!tests_decode(&list, b.bytes, b.len, AGENT, &revision, err, sizeof(err)))
+	if (tests_decode(&list, b.bytes, b.len, &identity, &revision, err, sizeof(err)) != BUNDLE_OK)
 		fail_msg("%s", err);
 	assert_int_equal(revision, 7);
 	assert_int_equal(list.count, 3);
@@ -163,13 +168,16 @@ bundles_of_others_are_refused(void **state)
 
 	bundle_make(&b, "33333333-3333-4333-8333-333333333333");
 	bundle_pack(&b);
-	assert_false(tests_decode(&list, b.bytes, b.len, AGENT, &revision, err, sizeof(err)));
+	assert_int_equal(tests_decode(&list, b.bytes, b.len, &identity, &revision, err, sizeof(err)),
+	                 BUNDLE_STRANGER);
 	assert_non_null(strstr(err, "for agent 33333333"));
-	assert_false(tests_decode(&list, "\xff\xff\xff", 3, AGENT, &revision, err, sizeof(err)));
+	assert_int_equal(tests_decode(&list, "\xff\xff\xff", 3, &identity, &revision, err, sizeof(err)),
+	                 BUNDLE_UNREADABLE);
 	bundle_make(&b, AGENT);
 	b.tests[1].test_id = (char *) "not a uuid";
 	bundle_pack(&b);
-	assert_false(tests_decode(&list, b.bytes, b.len, AGENT, &revision, err, sizeof(err)));
+	assert_int_equal(tests_decode(&list, b.bytes, b.len, &identity, &revision, err, sizeof(err)),
+	                 BUNDLE_UNREADABLE);
 	assert_non_null(strstr(err, "test 1"));
 	assert_int_equal(revision, 3);
 	tests_free(&list);

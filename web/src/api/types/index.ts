@@ -89,6 +89,13 @@ export interface Agent {
   oldest_unsent_at: string | null;
   dropped: Record<string, number>;
   clock_skew_ms: number | null;
+  spool_bytes?: number;
+  tests_revision?: number;
+  /** Why it does not take the newest tests; empty when it does. */
+  tests_problem?: string;
+  tests_refused?: number;
+  ticks_skipped?: number;
+  runs_disturbed?: number;
 }
 
 export interface AuditEvent {

@@ -74,6 +74,7 @@ function AgentRow({ agent }: { agent: Agent }) {
               {key}={value}
             </span>
           ))}
+          {agent.tests_problem && <span className="is-warn">newest tests refused: {agent.tests_problem}</span>}
         </span>
       </td>
       <td role="cell" data-label="Runs">
