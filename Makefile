@@ -170,7 +170,12 @@ install: build install-extension
 	install -m 0755 build/bin/* $(DESTDIR)$(PREFIX)/bin/
 	cp -r build/web $(DESTDIR)$(PREFIX)/share/probectl/
 
-packages-build packages-run packages-test: packages-%:
+# The agent for arm64, static, as build/arm64/bin/probectl-agent; not a part of the build.
+agent-arm64: | packages-build packages-arm64
+	@dev/arm64-sysroot.sh
+	@$(MAKE) --no-print-directory -C collectors ARCH=arm64 agent
+
+packages-build packages-run packages-test packages-arm64: packages-%:
 	@dev/install-packages.sh $*
 
 up: build install-extension
@@ -181,7 +186,7 @@ down:
 
 SUITES := lint regress isolation pgtap unit tenancy system web
 
-check: | packages-build packages-run packages-test
+check: | packages-build packages-run packages-test packages-arm64
 	@$(MAKE) --no-print-directory build install-extension
 	@dev/run-suites.sh $(SUITES)
 
@@ -201,7 +206,7 @@ dist:
 clean:
 	rm -rf build $(MODULE_big).so
 
-.PHONY: build extension collectors web install install-extension up down check fuzz bench dist clean \
-	packages-build packages-run packages-test $(SUITES:%=check-%)
+.PHONY: build extension collectors web install install-extension agent-arm64 up down check fuzz bench dist clean \
+	packages-build packages-run packages-test packages-arm64 $(SUITES:%=check-%)
 
 endif
