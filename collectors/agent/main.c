@@ -120,6 +120,8 @@ static struct metric rows[ROW_COUNT] = {
     DROPPED(SPOOL_DROP_TOO_LARGE, "too_large"),
     DROPPED(SPOOL_DROP_DISK, "disk"),
     DROPPED(SPOOL_DROP_REFUSED, "refused"),
+    DROPPED(SPOOL_DROP_FULL, "full"),
+    DROPPED(SPOOL_DROP_NEWER, "newer_version"),
 };
 
 static void
@@ -161,8 +163,14 @@ on_result(const struct result *result, void *arg)
 	static uint8_t bytes[RESULT_BYTES_MAX];
 	struct agent *a = arg;
 	size_t len = result_encode(result, bytes, sizeof(bytes));
+	bool kept;
 
-	if (len == 0 || !spool_append(a->spool, bytes, len, clock_unix_nano(), NULL))
+	/* A failure is what somebody will look for after an outage. */
+	if (result->success)
+		kept = len > 0 && spool_append(a->spool, bytes, len, clock_unix_nano(), NULL);
+	else
+		kept = len > 0 && spool_append_important(a->spool, bytes, len, clock_unix_nano(), NULL);
+	if (!kept)
 	{
 		metric_add(&rows[ROW_LOST], 1);
 		log_limited(LOG_LEVEL_ERROR, "spool", a->settings.spool_dir, "a result is lost: %s",
@@ -515,6 +523,7 @@ prepare(struct agent *a)
 	    .max_records = (uint64_t) s->spool_max_records,
 	    .max_bytes = (uint64_t) s->spool_max_bytes,
 	    .max_age_nano = s->spool_max_age * NANO_PER_MS,
+	    .policy = (enum spool_policy) s->spool_policy,
 	};
 	char err[1024];
 

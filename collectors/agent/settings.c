@@ -25,6 +25,9 @@ const enum confine_mode settings_seccomp_default = CONFINE_KILL;
 #define LABELS_MAX      64
 #define LABEL_BYTES_MAX 255
 
+/* In the order of enum spool_policy. */
+static const char *const spool_policies[] = {"oldest", "newest", "priority", NULL};
+
 #define AT(member) offsetof(struct settings, member)
 
 /* ---- canaries ---- */
@@ -155,6 +158,9 @@ const struct conf_key settings_keys[] = {
      .max = INT64_C(1) << 40, .help = "most disk space used; the oldest go first"},
     {"spool.max_age", CONF_DURATION, AT(spool_max_age), .def = "7d", .min = 60000,
      .max = INT64_C(366) * 86400000, .help = "results older than this are not sent any more"},
+    {"spool.policy", CONF_ENUM, AT(spool_policy), .def = "oldest", .choices = spool_policies,
+     .help = "what a full spool gives up: oldest results, newest ones, or with priority those of "
+             "runs that succeeded before others"},
     {"status_socket", CONF_STRING, AT(status_socket),
      .help = "Unix socket that answers GET /metrics; none when not set"},
     {"tests.from_control", CONF_BOOL, AT(tests_from_control), .def = "true",

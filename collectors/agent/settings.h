@@ -29,6 +29,7 @@ struct settings
 	int64_t spool_max_records;
 	int64_t spool_max_bytes;
 	int64_t spool_max_age; /* ms */
+	int spool_policy;      /* enum spool_policy */
 	bool tests_from_control;
 	int64_t tests_concurrency;
 	int64_t tests_packets; /* a second; 0 = no limit */

@@ -31,15 +31,18 @@
 #define SPOOL_QUARANTINE  64   /* files kept for a person */
 #define SEGMENT_BYTES_MIN (64 * 1024)
 #define SEGMENT_BYTES_MAX (256 * 1024)
-#define SEGMENT_FILE_MAX  (2 * 1024 * 1024) /* a segment and its last record, with room to grow */
-#define SEGMENT_MAGIC     UINT64_C(0x314c505331544350) /* "PCT1SPL1" */
-#define SEGMENT_VERSION   1
+/* More records than a segment can hold: of the least size, and half its bytes of the last one. */
+#define SPOOL_SEGMENT_NUMBERS 65536
+#define SEGMENT_FILE_MAX      (2 * 1024 * 1024) /* a segment and its last record, with room to grow */
+#define SEGMENT_MAGIC         UINT64_C(0x314c505331544350) /* "PCT1SPL1" */
+#define SEGMENT_VERSION       1
 
 const char *const spool_drop_names[SPOOL_DROP_COUNT] = {
     [SPOOL_DROP_RECORDS] = "max_records", [SPOOL_DROP_BYTES] = "max_bytes",
     [SPOOL_DROP_AGE] = "max_age",         [SPOOL_DROP_CORRUPT] = "corrupt",
     [SPOOL_DROP_TOO_LARGE] = "too_large", [SPOOL_DROP_DISK] = "disk",
-    [SPOOL_DROP_REFUSED] = "refused",
+    [SPOOL_DROP_REFUSED] = "refused",     [SPOOL_DROP_FULL] = "full",
+    [SPOOL_DROP_NEWER] = "newer_version",
 };
 
 /* ---- small helpers ---- */
@@ -183,19 +186,54 @@ header_put(const struct spool *s, uint64_t first, struct buf *out)
 	buf_put_le32(out, crc32c(0, out->data, out->len));
 }
 
-static bool
+enum header
+{
+	HEADER_OK,
+	HEADER_NEWER, /* whole, but what follows is of a version that is not ours */
+	HEADER_BAD,
+};
+
+/* These 64 bytes are the same in every version; c is filled unless they are bad. */
+static enum header
 header_parse(const uint8_t *data, size_t len, struct spool_cursor *c)
 {
 	struct cursor r;
+	uint32_t version;
 
 	cursor_init(&r, data, len);
-	if (cursor_le64(&r) != SEGMENT_MAGIC || cursor_le32(&r) != SEGMENT_VERSION)
-		return false;
+	if (cursor_le64(&r) != SEGMENT_MAGIC)
+		return HEADER_BAD;
+	version = cursor_le32(&r);
 	c->epoch = cursor_le64(&r);
 	c->base = cursor_le64(&r);
 	c->floor = cursor_le64(&r);
 	cursor_skip(&r, SEGMENT_HEADER - 4 - r.pos);
-	return cursor_le32(&r) == crc32c(0, data, SEGMENT_HEADER - 4) && !r.failed && c->epoch > 0;
+	if (cursor_le32(&r) != crc32c(0, data, SEGMENT_HEADER - 4) || r.failed || c->epoch == 0)
+		return HEADER_BAD;
+	return version == SEGMENT_VERSION ? HEADER_OK : HEADER_NEWER;
+}
+
+/* Moves a segment that a newer program wrote out of the way, whole: that program, or a person, may
+ * still want it. Its records cannot be counted, so the segment is. */
+static void
+segment_set_aside(struct spool *s, uint64_t first)
+{
+	char path[PATH_MAX], aside[PATH_MAX];
+
+	spool_path(s, first, path);
+	if (snprintf(aside, sizeof(aside), "%s/quarantine", s->dir) >= (int) sizeof(aside) ||
+	    !files_mkdirs(aside, 0700) ||
+	    snprintf(aside, sizeof(aside), "%s/quarantine/%020" PRIu64 ".seg", s->dir, first) >=
+	        (int) sizeof(aside))
+		return;
+	if (s->quarantined >= SPOOL_QUARANTINE ? unlink(path) != 0 : rename(path, aside) != 0)
+		return;
+	s->quarantined++;
+	s->cur.dropped[SPOOL_DROP_NEWER]++;
+	log_warning("spool", s->dir,
+	            "segment %" PRIu64 " was written by a newer version: put into quarantine", first);
+	if (s->beyond < first + SPOOL_SEGMENT_NUMBERS)
+		s->beyond = first + SPOOL_SEGMENT_NUMBERS;
 }
 
 /* Reads one segment's records into the table; *after is the newest number so far. Returns the
@@ -233,6 +271,7 @@ segment_load(struct spool *s, uint64_t first, uint64_t *after, struct spool_curs
 	struct spool_cursor header;
 	struct segment *seg;
 	char path[PATH_MAX];
+	bool bad = false;
 	size_t good;
 
 	spool_path(s, first, path);
@@ -241,10 +280,18 @@ segment_load(struct spool *s, uint64_t first, uint64_t *after, struct spool_curs
 		buf_free(&file);
 		return false;
 	}
+	switch (header_parse(file.data, file.len, &header))
+	{
+		case HEADER_OK: *hint = header; break;
+		case HEADER_NEWER:
+			*hint = header;
+			segment_set_aside(s, first);
+			buf_free(&file);
+			return true;
+		case HEADER_BAD: bad = true; break;
+	}
 	seg = segment_add(s, first);
-	if (header_parse(file.data, file.len, &header))
-		*hint = header;
-	else
+	if (bad)
 		spool_damage(s, first, 0, file.data, file.len < SEGMENT_HEADER ? file.len : SEGMENT_HEADER);
 	good = segment_scan(s, seg, &file, after);
 	/* A torn or damaged end is not looked at twice. */
@@ -348,12 +395,15 @@ recover(struct spool *s, bool have_cursor, const struct spool_cursor *hint, uint
 
 	if (!have_cursor)
 	{
-		uint64_t dropped = s->cur.dropped[SPOOL_DROP_CORRUPT];
+		uint64_t
+		    dropped[SPOOL_DROP_COUNT]; /* by the scan: the cursor that was not read counts none */
 
+		memcpy(dropped, s->cur.dropped, sizeof(dropped));
 		s->cur = *hint;
-		memset(s->cur.dropped, 0, sizeof(s->cur.dropped));
-		s->cur.dropped[SPOOL_DROP_CORRUPT] = dropped;
+		memcpy(s->cur.dropped, dropped, sizeof(dropped));
 		/* The limit is lost: it was at most two reservations ahead of what is seen. */
+		if (last < s->beyond)
+			last = s->beyond;
 		used = last ? last + 2 * SPOOL_RESERVE : 0;
 		if (s->cur.epoch == 0)
 			s->cur.epoch = (uint64_t) clock_unix_nano();
@@ -599,9 +649,31 @@ append_frame(struct spool *s, const void *data, size_t len, int64_t unix_nano)
 	return true;
 }
 
-bool
-spool_append(struct spool *s, const void *data, size_t len, int64_t unix_nano, uint64_t *number)
+/* Whether the policy keeps what is there rather than the new record. */
+static bool
+policy_keeps(const struct spool *s, size_t len, bool important)
 {
+	unsigned percent = s->limits.policy == SPOOL_GIVE_ORDINARY ? SPOOL_ORDINARY_PERCENT : 100;
+
+	if (s->limits.policy == SPOOL_GIVE_OLDEST ||
+	    (s->limits.policy == SPOOL_GIVE_ORDINARY && important))
+		return false;
+	return (s->unacked + 1) * 100 > s->limits.max_records * percent ||
+	       (s->bytes + len + 2 * SEGMENT_HEADER) * 100 > s->limits.max_bytes * percent;
+}
+
+static bool
+append_record(struct spool *s, const void *data, size_t len, int64_t unix_nano, uint64_t *number,
+              bool important)
+{
+	if (policy_keeps(s, len, important))
+		enforce_limits(s); /* what is too old makes room */
+	if (policy_keeps(s, len, important))
+	{
+		s->cur.dropped[SPOOL_DROP_FULL]++;
+		errno = ENOBUFS;
+		return false;
+	}
 	if (len > SPOOL_RECORD_MAX)
 	{
 		s->cur.dropped[SPOOL_DROP_TOO_LARGE]++;
@@ -622,6 +694,19 @@ spool_append(struct spool *s, const void *data, size_t len, int64_t unix_nano, u
 		buf_free(&s->scratch);
 	enforce_limits(s);
 	return true;
+}
+
+bool
+spool_append(struct spool *s, const void *data, size_t len, int64_t unix_nano, uint64_t *number)
+{
+	return append_record(s, data, len, unix_nano, number, false);
+}
+
+bool
+spool_append_important(struct spool *s, const void *data, size_t len, int64_t unix_nano,
+                       uint64_t *number)
+{
+	return append_record(s, data, len, unix_nano, number, true);
 }
 
 /* ---- acknowledging ---- */

@@ -22,6 +22,9 @@
  *  - An acknowledgement moves the cursor, in place and unsynced: losing it repeats records,
  *    which the other side trims.
  *  - Everything that is lost is counted by reason.
+ *  - A segment of a newer version of this program is set aside as it is, and its header, which
+ *    stays readable, still bounds numbering. Going back to an older program loses what it cannot
+ *    read and nothing else.
  */
 #ifndef PCTL_LIB_SPOOL_H
 #define PCTL_LIB_SPOOL_H
@@ -46,16 +49,31 @@ enum spool_drop
 	SPOOL_DROP_TOO_LARGE, /* never appended: over SPOOL_RECORD_MAX */
 	SPOOL_DROP_DISK,      /* never appended: the disk is full or failing */
 	SPOOL_DROP_REFUSED,   /* the control plane cannot read them; in quarantine/ */
+	SPOOL_DROP_FULL,      /* never appended: the policy keeps what is there */
+	SPOOL_DROP_NEWER,     /* of a newer version of this program; in quarantine/ */
 	SPOOL_DROP_COUNT,
 };
 
 extern const char *const spool_drop_names[SPOOL_DROP_COUNT];
+
+/* What a spool that is full gives up. */
+enum spool_policy
+{
+	SPOOL_GIVE_OLDEST,   /* the oldest record for each new one */
+	SPOOL_GIVE_NEWEST,   /* the new one: what is there stays */
+	SPOOL_GIVE_ORDINARY, /* a new one that is not important, from SPOOL_ORDINARY_PERCENT on; for an
+	                      * important one the oldest */
+};
+
+/* Of max_records and max_bytes: the rest is kept for important records. */
+#define SPOOL_ORDINARY_PERCENT 80
 
 struct spool_limits
 {
 	uint64_t max_records;
 	uint64_t max_bytes;   /* of segment files; whole segments go, a 16th at a time */
 	int64_t max_age_nano; /* 0 = no limit */
+	enum spool_policy policy;
 };
 
 /* Opens or makes the directory. NULL with a sentence in err. */
@@ -66,9 +84,13 @@ struct spool *spool_open(const char *dir, const struct spool_limits *limits, cha
 void spool_close(struct spool *s);
 
 /* Appends one record with its time; *number, if wanted, is its sequence number on the wire now. On
- * failure errno is set, the loss is counted and the spool is as before. */
+ * failure errno is set (ENOBUFS: the policy), the loss is counted and the spool is as before. */
 bool spool_append(struct spool *s, const void *data, size_t len, int64_t unix_nano,
                   uint64_t *number);
+
+/* The same for a record that SPOOL_GIVE_ORDINARY is to keep before others. */
+bool spool_append_important(struct spool *s, const void *data, size_t len, int64_t unix_nano,
+                            uint64_t *number);
 
 /* Makes everything appended durable and thereby ready to send. Cheap when nothing is new. */
 bool spool_sync(struct spool *s);

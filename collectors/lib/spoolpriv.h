@@ -41,6 +41,7 @@ struct spool
 	int lock_fd, cursor_fd;
 	struct spool_cursor cur;
 	uint64_t next;            /* local number of the next record */
+	uint64_t beyond;          /* below it are the numbers of segments that were set aside */
 	struct segment *segments; /* oldest first; the last may be open for writing */
 	size_t segment_count;
 	int active_fd;       /* the last segment; -1 = the next record opens one */

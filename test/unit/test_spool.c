@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include "lib/clock.h"
+#include "lib/crc32c.h"
 #include "lib/files.h"
 #include "lib/log.h"
 #include "lib/spool.h"
@@ -411,6 +412,105 @@ too_large_is_refused_and_counted(void **state)
 	unit_dir_remove(dir);
 }
 
+static size_t
+first_and_last(struct spool *s, unsigned *first, unsigned *last)
+{
+	struct drained *d = drain(s, 1000);
+	size_t count = d->count;
+
+	*first = count ? d->values[0] : 0;
+	*last = count ? d->values[count - 1] : 0;
+	free(d);
+	return count;
+}
+
+static void
+the_newest_go_when_the_policy_says_so(void **state)
+{
+	const struct spool_limits limits = {
+	    .max_records = 100, .max_bytes = 64 << 20, .policy = SPOOL_GIVE_NEWEST};
+	char *dir = unit_dir(), text[64];
+	struct spool *s = open_with(dir, &limits);
+	unsigned first, last;
+
+	for (unsigned i = 0; i < 100; i++)
+		append(s, i);
+	for (unsigned i = 100; i < 250; i++)
+	{
+		snprintf(text, sizeof(text), "record %u", i);
+		assert_false(spool_append(s, text, strlen(text), NOW, NULL));
+		assert_int_equal(errno, ENOBUFS);
+	}
+	assert_int_equal(dropped(s, SPOOL_DROP_FULL), 150);
+	assert_int_equal(dropped(s, SPOOL_DROP_RECORDS), 0);
+	assert_int_equal(first_and_last(s, &first, &last), 100);
+	assert_int_equal(first, 0);
+	assert_int_equal(last, 99);
+	/* What is acknowledged makes room. */
+	assert_true(spool_ack(s, spool_epoch(s), 10));
+	append(s, 250);
+	assert_int_equal(waiting(s), 91);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+static void
+bytes_bound_the_newest_too(void **state)
+{
+	const struct spool_limits limits = {
+	    .max_records = 1000000, .max_bytes = 1 << 20, .policy = SPOOL_GIVE_NEWEST};
+	char *dir = unit_dir(), payload[1000] = {0};
+	struct spool *s = open_with(dir, &limits);
+	struct spool_stats stats;
+	uint64_t ok = 0;
+
+	for (int i = 0; i < 5000; i++)
+		ok += spool_append(s, payload, sizeof(payload), NOW, NULL);
+	spool_stats(s, &stats);
+	assert_true(stats.bytes <= 1 << 20 && stats.bytes > 950 << 10);
+	assert_int_equal(stats.records, ok);
+	assert_int_equal(stats.dropped[SPOOL_DROP_FULL], 5000 - ok);
+	assert_int_equal(stats.dropped[SPOOL_DROP_BYTES], 0);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+/* Ordinary records fill four fifths and push nothing out; important ones always find room. */
+static void
+the_ordinary_make_no_room_for_themselves(void **state)
+{
+	const struct spool_limits limits = {
+	    .max_records = 100, .max_bytes = 64 << 20, .policy = SPOOL_GIVE_ORDINARY};
+	char *dir = unit_dir(), text[64];
+	struct spool *s = open_with(dir, &limits);
+	size_t important = 0, ordinary = 0;
+	struct drained *d;
+
+	for (unsigned i = 0; i < 90; i++)
+	{
+		snprintf(text, sizeof(text), "record %u", i);
+		assert_int_equal(spool_append(s, text, strlen(text), NOW, NULL), i < 80);
+	}
+	for (unsigned i = 1000; i < 1060; i++)
+	{
+		snprintf(text, sizeof(text), "record %u", i);
+		assert_true(spool_append_important(s, text, strlen(text), NOW, NULL));
+		snprintf(text, sizeof(text), "record %u", i - 900);
+		assert_false(spool_append(s, text, strlen(text), NOW, NULL));
+	}
+	assert_int_equal(waiting(s), 100);
+	assert_int_equal(dropped(s, SPOOL_DROP_FULL), 10 + 60);
+	assert_int_equal(dropped(s, SPOOL_DROP_RECORDS), 40); /* the oldest, for the last 40 */
+	d = drain(s, 1000);
+	for (size_t i = 0; i < d->count; i++)
+		d->values[i] >= 1000 ? important++ : ordinary++;
+	free(d);
+	assert_int_equal(important, 60);
+	assert_int_equal(ordinary, 40);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
 /* ---- damage ---- */
 
 /* Makes a spool with n records in a child that dies without closing it. */
@@ -627,6 +727,81 @@ every_damage_to_the_cursor_keeps_numbers_apart(void **state)
 		spool_close(s);
 	}
 	unit_dir_remove(base);
+}
+
+/* The last segment and, if asked for, the cursor are of a version that is not known here. */
+static void
+make_newer(const char *dir, bool cursor)
+{
+	uint8_t header[64], slot[512];
+	uint32_t version = 2, crc;
+	char path[512];
+	int fd;
+
+	segment_file(dir, path);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pread(fd, header, sizeof(header), 0), sizeof(header));
+	memcpy(header + 8, &version, 4);
+	crc = crc32c(0, header, sizeof(header) - 4);
+	memcpy(header + 60, &crc, 4);
+	assert_int_equal(pwrite(fd, header, sizeof(header), 0), sizeof(header));
+	assert_int_equal(pwrite(fd, "a format of its own", 19, 64), 19);
+	close(fd);
+	if (!cursor)
+		return;
+	snprintf(path, sizeof(path), "%s/cursor", dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	for (int at = 0; at <= 512; at += 512)
+	{
+		assert_int_equal(pread(fd, slot, sizeof(slot), at), sizeof(slot));
+		memcpy(slot + 4, &version, 4);
+		crc = crc32c(0, slot, sizeof(slot) - 4);
+		memcpy(slot + 508, &crc, 4);
+		assert_int_equal(pwrite(fd, slot, sizeof(slot), at), sizeof(slot));
+	}
+	close(fd);
+}
+
+/* An older program in place of a newer one: what it cannot read is set aside whole, and no number
+ * is given out again. */
+static void
+going_back_to_an_older_version_goes_on(void **state)
+{
+	for (int cursor = 0; cursor < 2; cursor++)
+	{
+		char *dir = unit_dir(), path[512];
+		struct spool *s;
+		struct drained *d;
+		uint64_t epoch, fresh;
+		size_t size;
+
+		make_crashed(dir, 6, 0);
+		s = open_wide(dir);
+		epoch = spool_epoch(s);
+		spool_close(s);
+		segment_file(dir, path);
+		size = file_size(path);
+		make_newer(dir, cursor);
+		s = open_wide(dir);
+		assert_true(spool_epoch(s) == epoch);
+		assert_int_equal(waiting(s), 0);
+		assert_int_equal(dropped(s, SPOOL_DROP_NEWER), 1);
+		assert_int_equal(dropped(s, SPOOL_DROP_CORRUPT), 0);
+		fresh = append(s, 99);
+		assert_true(fresh > 6);
+		d = drain(s, 100);
+		assert_int_equal(d->count, 1);
+		assert_int_equal(d->values[0], 99);
+		free(d);
+		spool_close(s);
+		snprintf(path, sizeof(path), "%s/quarantine/%020d.seg", dir, 1);
+		assert_int_equal(file_size(path), size);
+		s = open_wide(dir);
+		assert_int_equal(waiting(s), 1);
+		assert_int_equal(dropped(s, SPOOL_DROP_NEWER), 1);
+		spool_close(s);
+		unit_dir_remove(dir);
+	}
 }
 
 static void
@@ -891,6 +1066,10 @@ main(void)
 	    cmocka_unit_test(a_raised_epoch_numbers_the_rest_from_1),
 	    cmocka_unit_test(the_oldest_go_when_there_are_too_many),
 	    cmocka_unit_test(the_oldest_go_when_they_take_too_much_room),
+	    cmocka_unit_test(the_newest_go_when_the_policy_says_so),
+	    cmocka_unit_test(bytes_bound_the_newest_too),
+	    cmocka_unit_test(the_ordinary_make_no_room_for_themselves),
+	    cmocka_unit_test(going_back_to_an_older_version_goes_on),
 	    cmocka_unit_test(too_large_is_refused_and_counted),
 	    cmocka_unit_test(cut_at_every_offset),
 	    cmocka_unit_test(flip_at_every_offset),
