@@ -55,6 +55,10 @@ perl -MJSON::PP -e '
 		[tier => lost => "0", sub { $_[0] == 0 }],
 		[gateway => requests_per_s => "5000 (aim 10000)", sub { $_[0] >= 5000 }],
 		[gateway => p99_ms => "< 10", sub { $_[0] < 10 }],
+		[spool => appended_per_s => ">= 50000", sub { $_[0] >= 50000 }],
+		[spool => drain_depth_ratio => "<= 2", sub { $_[0] <= 2 }],
+		[spool => offline_mb => "<= 64", sub { $_[0] <= 64 }],
+		[spool => offline_lost => "0", sub { $_[0] == 0 }],
 		[agent => rss_mb => "<= 6", sub { $_[0] <= 6 }],
 		[agent => cpu_percent => "<= 0.1", sub { $_[0] <= 0.1 }]);
 	my (%figures, $machine, %seen);

@@ -52,7 +52,7 @@ agent_SRCS = \
 	agent/dns/run.c \
 	agent/dns/result.c
 
-agent_LIBS = -lldns -lnghttp2 -levent_core -lssl -lcrypto -lprotobuf-c -lyaml -ljansson -lm
+agent_LIBS = -lldns -lnghttp2 -levent_core -lssl -lcrypto -lprotobuf-c -lyaml -ljansson -lz -lm
 # The sanitizers' run time needs a dynamic program.
 ifndef SANITIZE
 agent_LDFLAGS = -static

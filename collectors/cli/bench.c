@@ -28,7 +28,7 @@
 
 static const struct bench *const benches[] = {
     &bench_ingest,  &bench_gateway, &bench_rls,    &bench_agent,    &bench_audit,
-    &bench_tenants, &bench_metric,  &bench_pooled, &bench_fairness, &bench_tier};
+    &bench_tenants, &bench_metric,  &bench_pooled, &bench_fairness, &bench_tier, &bench_spool};
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
 
 double
@@ -249,6 +249,11 @@ bench_run(struct cli_args *args)
 	                        .tier = cli_value(args, "tier"),
 	                        .private = !cli_value(args, "home")};
 
+	if (bench->alone)
+	{
+		bench_measure(bench, &env);
+		return 0;
+	}
 	if (env.private)
 		return bench_guarded(bench, &env);
 	env.home = home_open(cli_value(args, "home"));

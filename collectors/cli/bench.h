@@ -29,6 +29,7 @@ struct bench
 {
 	const char *name;
 	const char *summary;
+	bool alone; /* runs without an instance: home is NULL */
 	/* Adds the figures to out; ends the process on a failure. */
 	void (*run)(const struct bench_env *env, json_t *out);
 };
@@ -48,6 +49,7 @@ extern const struct bench bench_audit;
 extern const struct bench bench_ingest;
 extern const struct bench bench_gateway;
 extern const struct bench bench_metric;
+extern const struct bench bench_spool;
 extern const struct bench bench_tenants;
 
 #endif

@@ -37,10 +37,11 @@ cli_SRCS = \
 	cli/bench_metric.c \
 	cli/bench_pooled.c \
 	cli/bench_rls.c \
+	cli/bench_spool.c \
 	cli/bench_tenants.c \
 	cli/bench_tier.c \
 	cli/step.c \
 	cli/super.c \
 	cli/supervise.c \
 	cli/util.c
-cli_LIBS = -lpq -lcurl -ljansson -levent -lnghttp2 -lprotobuf-c -lssl -lcrypto -lm
+cli_LIBS = -lpq -lcurl -ljansson -levent -lnghttp2 -lprotobuf-c -lssl -lcrypto -lz -lm

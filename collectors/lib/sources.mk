@@ -22,5 +22,6 @@ lib_SRCS = \
 	lib/spool.c \
 	lib/spoolcursor.c \
 	lib/spoolframe.c \
+	lib/spoolpack.c \
 	lib/spoolread.c \
 	lib/uuid.c

@@ -36,6 +36,8 @@
 #define SEGMENT_FILE_MAX      (2 * 1024 * 1024) /* a segment and its last record, with room to grow */
 #define SEGMENT_MAGIC         UINT64_C(0x314c505331544350) /* "PCT1SPL1" */
 #define SEGMENT_VERSION       1
+#define SEGMENT_PACKED        2 /* the same header, then blocks (spoolpack.c) */
+#define PACK_SPAN_MIN         (10 * NANO_PER_SECOND) /* a segment that filled faster is left as it is */
 
 const char *const spool_drop_names[SPOOL_DROP_COUNT] = {
     [SPOOL_DROP_RECORDS] = "max_records", [SPOOL_DROP_BYTES] = "max_bytes",
@@ -173,10 +175,10 @@ spool_damage(struct spool *s, uint64_t first, uint64_t offset, const void *data,
 
 /* magic 8, version 4, epoch 8, base 8, floor 8, first 8, zeroes, crc 4: 64 bytes. */
 static void
-header_put(const struct spool *s, uint64_t first, struct buf *out)
+header_put(const struct spool *s, uint64_t first, uint32_t version, struct buf *out)
 {
 	buf_put_le64(out, SEGMENT_MAGIC);
-	buf_put_le32(out, SEGMENT_VERSION);
+	buf_put_le32(out, version);
 	buf_put_le64(out, s->cur.epoch);
 	buf_put_le64(out, s->cur.base);
 	buf_put_le64(out, s->cur.floor);
@@ -189,6 +191,7 @@ header_put(const struct spool *s, uint64_t first, struct buf *out)
 enum header
 {
 	HEADER_OK,
+	HEADER_PACKED,
 	HEADER_NEWER, /* whole, but what follows is of a version that is not ours */
 	HEADER_BAD,
 };
@@ -210,7 +213,9 @@ header_parse(const uint8_t *data, size_t len, struct spool_cursor *c)
 	cursor_skip(&r, SEGMENT_HEADER - 4 - r.pos);
 	if (cursor_le32(&r) != crc32c(0, data, SEGMENT_HEADER - 4) || r.failed || c->epoch == 0)
 		return HEADER_BAD;
-	return version == SEGMENT_VERSION ? HEADER_OK : HEADER_NEWER;
+	return version == SEGMENT_VERSION  ? HEADER_OK
+	       : version == SEGMENT_PACKED ? HEADER_PACKED
+	                                   : HEADER_NEWER;
 }
 
 /* Moves a segment that a newer program wrote out of the way, whole: that program, or a person, may
@@ -263,41 +268,60 @@ segment_scan(struct spool *s, struct segment *seg, const struct buf *file, uint6
 	return good;
 }
 
-/* False only when the file cannot be read at all. */
-static bool
-segment_load(struct spool *s, uint64_t first, uint64_t *after, struct spool_cursor *hint)
+bool
+spool_read_packed(struct spool *s, uint64_t first, struct buf *out)
 {
 	struct buf file = BUF_INIT(SEGMENT_FILE_MAX);
-	struct spool_cursor header;
-	struct segment *seg;
+	uint8_t *head = buf_room(out, SEGMENT_HEADER);
 	char path[PATH_MAX];
-	bool bad = false;
+	size_t at = SEGMENT_HEADER, skipped;
+	bool ok;
+
+	spool_path(s, first, path);
+	ok = head && files_read(path, &file);
+	if (ok)
+	{
+		memset(head, 0, SEGMENT_HEADER);
+		buf_added(out, SEGMENT_HEADER);
+	}
+	while (ok && at < file.len)
+	{
+		size_t done = spool_unpack(file.data + at, file.len - at, out, &skipped);
+
+		if (skipped > 0)
+			spool_damage(s, first, at, file.data + at, skipped);
+		at += done;
+	}
+	buf_free(&file);
+	return ok;
+}
+
+/* The records of a file that was read, whose header says what they are. False when memory is out;
+ * an empty segment is none. */
+static bool
+segment_adopt(struct spool *s, uint64_t first, enum header kind, struct buf *file, uint64_t *after)
+{
+	struct segment *seg = segment_add(s, first);
+	char path[PATH_MAX];
 	size_t good;
 
 	spool_path(s, first, path);
-	if (!files_read(path, &file))
+	seg->packed = kind == HEADER_PACKED || (kind == HEADER_BAD && file->len > SEGMENT_HEADER + 4 &&
+	                                        memcmp(file->data + SEGMENT_HEADER, "PCZ1", 4) == 0);
+	if (kind == HEADER_BAD)
+		spool_damage(s, first, 0, file->data,
+		             file->len < SEGMENT_HEADER ? file->len : SEGMENT_HEADER);
+	seg->bytes = file->len;
+	if (seg->packed)
 	{
-		buf_free(&file);
-		return false;
+		buf_reset(file);
+		if (!spool_read_packed(s, first, file))
+			return false;
 	}
-	switch (header_parse(file.data, file.len, &header))
-	{
-		case HEADER_OK: *hint = header; break;
-		case HEADER_NEWER:
-			*hint = header;
-			segment_set_aside(s, first);
-			buf_free(&file);
-			return true;
-		case HEADER_BAD: bad = true; break;
-	}
-	seg = segment_add(s, first);
-	if (bad)
-		spool_damage(s, first, 0, file.data, file.len < SEGMENT_HEADER ? file.len : SEGMENT_HEADER);
-	good = segment_scan(s, seg, &file, after);
+	seg->end = good = segment_scan(s, seg, file, after);
 	/* A torn or damaged end is not looked at twice. */
-	if (good < file.len && truncate(path, (off_t) good) == 0)
-		file.len = good;
-	seg->bytes = file.len;
+	if (!seg->packed && good < file->len && truncate(path, (off_t) good) == 0)
+		seg->bytes = good;
 	s->bytes += seg->bytes;
 	if (seg->count == 0)
 	{
@@ -305,8 +329,34 @@ segment_load(struct spool *s, uint64_t first, uint64_t *after, struct spool_curs
 		s->bytes -= seg->bytes;
 		s->segment_count--;
 	}
-	buf_free(&file);
 	return true;
+}
+
+/* False only when the file cannot be read at all. */
+static bool
+segment_load(struct spool *s, uint64_t first, uint64_t *after, struct spool_cursor *hint)
+{
+	struct buf file = BUF_INIT(SEGMENT_FILE_MAX);
+	struct spool_cursor header;
+	char path[PATH_MAX];
+	enum header kind;
+	bool ok = true;
+
+	spool_path(s, first, path);
+	if (!files_read(path, &file))
+	{
+		buf_free(&file);
+		return false;
+	}
+	kind = header_parse(file.data, file.len, &header);
+	if (kind != HEADER_BAD)
+		*hint = header;
+	if (kind == HEADER_NEWER)
+		segment_set_aside(s, first);
+	else
+		ok = segment_adopt(s, first, kind, &file, after);
+	buf_free(&file);
+	return ok;
 }
 
 static int
@@ -317,7 +367,7 @@ compare_numbers(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* First numbers of the segment files, sorted; NULL with errno. */
+/* First numbers of the segment files, sorted, other files tidied; NULL with errno. */
 static uint64_t *
 segments_list(struct spool *s, size_t *count)
 {
@@ -333,6 +383,11 @@ segments_list(struct spool *s, size_t *count)
 	{
 		char *end;
 		unsigned long long v = strtoull(entry->d_name, &end, 10);
+		const char *suffix = strrchr(entry->d_name, '.');
+
+		/* What was being written when an earlier life ended. */
+		if (suffix && strcmp(suffix, ".tmp") == 0)
+			unlinkat(dirfd(dir), entry->d_name, 0);
 
 		if (end != entry->d_name + 20 || strcmp(end, ".seg") != 0)
 			continue;
@@ -537,21 +592,53 @@ spool_sync(struct spool *s)
 	return true;
 }
 
+/* Makes the segment that was just closed small when it seems that it will be there for a while:
+ * nothing of it is acknowledged, and it took its time to fill. It stays as it is when that fails. */
+static void
+segment_pack(struct spool *s)
+{
+	struct segment *seg = &s->segments[s->segment_count - 1];
+	struct buf raw = BUF_INIT(SEGMENT_FILE_MAX), packed = BUF_INIT(SEGMENT_FILE_MAX);
+	char path[PATH_MAX];
+
+	if (seg->packed || s->cur.floor >= seg->first || seg->newest - seg->oldest < PACK_SPAN_MIN)
+		return;
+	spool_path(s, seg->first, path);
+	header_put(s, seg->first, SEGMENT_PACKED, &packed);
+	if (files_read(path, &raw) && raw.len == seg->bytes && !packed.failed &&
+	    spool_pack(raw.data + SEGMENT_HEADER, raw.len - SEGMENT_HEADER, &packed) &&
+	    packed.len < raw.len && files_write(path, packed.data, packed.len, 0600))
+	{
+		seg->packed = true;
+		s->bytes -= seg->bytes - packed.len;
+		seg->bytes = packed.len;
+		/* What is open is the file that was there before. */
+		active_close(s);
+		if (s->reader.fd >= 0 && s->reader.segment == seg->first)
+			spool_reader_close(s);
+	}
+	buf_free(&raw);
+	buf_free(&packed);
+}
+
 /* A new segment for the next record. */
 static bool
 segment_start(struct spool *s)
 {
 	struct buf header = BUF_INIT(SEGMENT_HEADER);
+	struct segment *seg;
 	char path[PATH_MAX];
 	int fd, saved;
 
 	if (!spool_sync(s))
 		return false;
+	if (s->active_fd >= 0)
+		segment_pack(s);
 	spool_path(s, s->next, path);
 	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return false;
-	header_put(s, s->next, &header);
+	header_put(s, s->next, SEGMENT_VERSION, &header);
 	if (header.failed || !files_pwrite(fd, header.data, header.len, 0) || fdatasync(fd) != 0 ||
 	    !files_sync_dir(s->dir))
 	{
@@ -565,7 +652,8 @@ segment_start(struct spool *s)
 	buf_free(&header);
 	active_close(s);
 	s->active_fd = fd;
-	segment_add(s, s->next)->bytes = SEGMENT_HEADER;
+	seg = segment_add(s, s->next);
+	seg->bytes = seg->end = SEGMENT_HEADER;
 	s->bytes += SEGMENT_HEADER;
 	s->synced_end = SEGMENT_HEADER;
 	return true;
@@ -645,6 +733,7 @@ append_frame(struct spool *s, const void *data, size_t len, int64_t unix_nano)
 	}
 	segment_count_in(seg, s->next, unix_nano);
 	seg->bytes += s->scratch.len;
+	seg->end = seg->bytes;
 	s->bytes += s->scratch.len;
 	return true;
 }

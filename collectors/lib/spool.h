@@ -6,7 +6,7 @@
  * acknowledged it. Files, all in one directory held by one process (a lock):
  *
  *   <number>.seg   header and records, never changed after it is written, deleted when it is
- *                  acknowledged as a whole
+ *                  acknowledged as a whole; one that waits is packed in the meantime
  *   cursor         what is acknowledged, and which numbers may have been used
  *   quarantine/    damaged bytes and refused batches, bounded, for a person to look at
  *
@@ -183,5 +183,14 @@ bool spool_frame_put(struct buf *out, uint64_t number, int64_t unix_nano, const 
 
 /* Offset of the next whole, valid frame numbered above after, from 1 on; len if there is none. */
 size_t spool_frame_resync(const uint8_t *data, size_t len, uint64_t after);
+
+/* ---- packing of whole frames, sans I/O ---- */
+
+/* Frames one behind the other, made small, added to out. False: not only frames, or no memory. */
+bool spool_pack(const uint8_t *frames, size_t len, struct buf *out);
+
+/* Adds the frames of the next whole block to out; returns how many bytes are done with, of which
+ * *skipped before it were damaged. Nothing is added when all the rest was. */
+size_t spool_unpack(const uint8_t *data, size_t len, struct buf *out, size_t *skipped);
 
 #endif

@@ -18,7 +18,9 @@ struct segment
 	uint64_t first; /* in its name; its first record's number is not below */
 	uint64_t last;  /* newest record; 0 = none */
 	uint64_t count;
-	uint64_t bytes;
+	uint64_t bytes; /* of the file */
+	uint64_t end;   /* behind the last record, unpacked; the header counts */
+	bool packed;
 	int64_t oldest, newest; /* times of its records */
 };
 
@@ -60,6 +62,9 @@ void spool_reader_close(struct spool *s);
 
 /* False when a file of that name is there already. */
 bool spool_quarantine(struct spool *s, const char *name, const void *data, size_t len);
+
+/* The records of a packed file, behind a header's length of nothing; damage is counted. */
+bool spool_read_packed(struct spool *s, uint64_t first, struct buf *out);
 
 /* Counts damaged bytes of a segment, once, and keeps a copy. */
 void spool_damage(struct spool *s, uint64_t first, uint64_t offset, const void *data, size_t len);

@@ -61,7 +61,7 @@ readable_end(const struct spool *s, const struct segment *seg)
 {
 	bool active = s->active_fd >= 0 && seg == &s->segments[s->segment_count - 1];
 
-	return active ? s->synced_end : seg->bytes;
+	return active ? s->synced_end : seg->end;
 }
 
 static bool
@@ -77,6 +77,13 @@ reader_open(struct spool *s, const struct segment *seg)
 	r->fd = open(path, O_RDONLY | O_CLOEXEC);
 	r->segment = seg->first;
 	r->offset = r->start = SEGMENT_HEADER;
+	if (r->fd >= 0 && seg->packed)
+	{
+		/* All of it at once: a quarter of a megabyte, given back with the segment. */
+		r->start = 0;
+		if (!spool_read_packed(s, seg->first, &r->window))
+			spool_reader_close(s);
+	}
 	return r->fd >= 0;
 }
 
@@ -135,7 +142,8 @@ static bool
 segment_peek(struct spool *s, const struct segment *seg, struct spool_frame *f)
 {
 	struct spool_reader *r = &s->reader;
-	uint64_t end = readable_end(s, seg);
+	/* What a packed segment came to is in the window already; its offsets are not the file's. */
+	uint64_t end = seg->packed ? r->start + r->window.len : readable_end(s, seg);
 
 	while (r->offset < end)
 	{

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: PostgreSQL
-"""Writes the seeds of fuzz_batch, fuzz_bundle and fuzz_result, field by field: test/fuzz/corpus-seeds.py"""
+"""Writes the seeds of fuzz_batch, fuzz_bundle, fuzz_result and fuzz_spool_pack, field by field: test/fuzz/corpus-seeds.py"""
 
 import pathlib
 import struct
+import zlib
 
 HERE = pathlib.Path(__file__).parent / "corpus"
 ID = b"00112233-4455-6677-8899-aabbccddeeff"
@@ -45,7 +46,37 @@ PARAM = data(6, data(1, b"count") + data(2, b"3"))
 TEST = data(1, ID) + data(2, b"icmp") + data(3, b"192.0.2.1") + number(4, 60000) + number(5, 1000) + PARAM + data(7, b"name")
 BUNDLE = number(1, 7) + data(2, TENANT) + data(3, AGENT)
 
+
+
+def crc32c(b):
+    crc = 0xffffffff
+    for byte in b:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def frame(number, payload):
+    head = struct.pack("<IQq", len(payload), number, 1700000000000000000)
+    return b"PCR1" + head + struct.pack("<I", crc32c(head + payload)) + payload
+
+
+def block(raw, length=None):
+    packed = zlib.compress(raw, 6)
+    head = struct.pack("<II", len(raw) if length is None else length, len(packed))
+    return b"PCZ1" + head + struct.pack("<I", crc32c(head + packed)) + packed
+
+
 SEEDS = {
+    "spool_pack/one": block(frame(1, b"result")),
+    "spool_pack/two": block(frame(1, b"result") * 3) + block(frame(4, b"x" * 300)),
+    "spool_pack/damaged-first": block(frame(1, b"result"))[:-2] + block(frame(2, b"result")),
+    "spool_pack/wrong-length": block(frame(1, b"result"), 7),
+    "spool_pack/length-of-a-gigabyte": block(frame(1, b"result"), 1 << 30),
+    "spool_pack/nothing-inside": block(b""),
+    "spool_pack/cut-off": block(frame(1, b"result" * 100))[:-20],
+    "spool_pack/magic-only": b"PCZ1" * 9,
     "bundle/one": BUNDLE + data(4, TEST),
     "bundle/none": BUNDLE,
     "bundle/unknown-type": BUNDLE + data(4, TEST + data(2, b"gopher")) + data(4, TEST),

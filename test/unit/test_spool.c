@@ -63,6 +63,22 @@ append(struct spool *s, unsigned value)
 	return number;
 }
 
+/* What a result looks like on the wire: of its 400 bytes few are its own. */
+static size_t
+result_like(unsigned value, char text[512])
+{
+	uint32_t noise = value * UINT32_C(2654435761);
+
+	return (size_t) snprintf(
+	    text, 512,
+	    "record %u target host%u.example.net loss.ratio packets.sent packets.received rtt.min.ms "
+	    "%08x rtt.avg.ms %08x rtt.max.ms %08x rtt.stddev.ms jitter.ms packets.duplicated "
+	    "packets.reordered network.peer.address 192.0.2.%u probectl.icmp.mode batch result "
+	    "01a2004a-%04x-7%03x-8%03x-%08x0000 test 00000000-0000-4000-8000-%012u",
+	    value, value % 100, noise, noise ^ 0x5bd1e995, noise * 3, value % 100, noise >> 16,
+	    noise & 0xfff, noise >> 20, noise * 7, value % 100);
+}
+
 /* Everything that is ready, in order, as a list of the values appended; checks the numbering. */
 struct drained
 {
@@ -86,7 +102,7 @@ drain(struct spool *s, size_t max_records)
 		assert_true(b.epoch == spool_epoch(s));
 		for (size_t i = 0; i < b.count; i++)
 		{
-			char text[64] = "";
+			char text[512] = "";
 
 			assert_true(b.records[i].len < sizeof(text));
 			memcpy(text, b.records[i].data, b.records[i].len);
@@ -734,7 +750,7 @@ static void
 make_newer(const char *dir, bool cursor)
 {
 	uint8_t header[64], slot[512];
-	uint32_t version = 2, crc;
+	uint32_t version = 99, crc;
 	char path[512];
 	int fd;
 
@@ -826,6 +842,214 @@ a_refused_batch_is_kept_aside(void **state)
 	spool_batch_free(&b);
 	spool_close(s);
 	unit_dir_remove(dir);
+}
+
+/* ---- packed segments ---- */
+
+/* So many results, a second apart, that nobody took. */
+static void
+append_slowly(struct spool *s, unsigned from, unsigned count)
+{
+	char text[512];
+
+	for (unsigned i = from; i < from + count; i++)
+	{
+		size_t len = result_like(i, text);
+
+		assert_true(spool_append(s, text, len, NOW + i * NANO_PER_SECOND, NULL));
+	}
+	assert_true(spool_sync(s));
+}
+
+static void
+check_all(struct spool *s, unsigned count)
+{
+	struct drained *d = drain(s, 100);
+
+	assert_int_equal(d->count, count);
+	for (unsigned i = 0; i < count; i++)
+	{
+		assert_int_equal(d->values[i], i);
+		assert_int_equal(d->numbers[i], i + 1);
+	}
+	free(d);
+}
+
+static void
+what_waits_is_made_small(void **state)
+{
+	char *dir = unit_dir();
+	struct spool *s = open_wide(dir);
+	struct spool_stats stats;
+
+	append_slowly(s, 0, 5000);
+	spool_stats(s, &stats);
+	assert_int_equal(stats.records, 5000);
+	assert_true(stats.bytes < 5000 * 150); /* of more than 300 each */
+	assert_true(stats.oldest_unix_nano >= NOW && stats.oldest_unix_nano < NOW + NANO_PER_SECOND);
+	check_all(s, 5000);
+	spool_rewind(s);
+	check_all(s, 5000);
+	/* After a start as well, and new records go behind. */
+	spool_close(s);
+	s = open_wide(dir);
+	check_all(s, 5000);
+	append_slowly(s, 5000, 1000);
+	spool_rewind(s);
+	assert_true(spool_ack(s, spool_epoch(s), 1234));
+	spool_rewind(s);
+	spool_stats(s, &stats);
+	assert_int_equal(stats.records, 6000 - 1234);
+	assert_true(spool_ack(s, spool_epoch(s), spool_last(s)));
+	spool_stats(s, &stats);
+	assert_int_equal(stats.records, 0);
+	assert_int_equal(stats.dropped[SPOOL_DROP_CORRUPT], 0);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+/* A reader in the middle of a segment that is packed under it goes on where it was. */
+static void
+packing_does_not_disturb_a_reader(void **state)
+{
+	char *dir = unit_dir();
+	struct spool *s = open_wide(dir);
+	struct spool_batch b;
+	uint64_t want = 1;
+
+	spool_batch_init(&b);
+	for (unsigned i = 0; i < 4000; i += 100)
+	{
+		append_slowly(s, i, 100);
+		/* Less than comes in: the reader is always inside of something. */
+		assert_true(spool_read(s, 37, 1 << 20, &b));
+		assert_true(b.first == want);
+		want += b.count;
+	}
+	while (spool_read(s, 37, 1 << 20, &b))
+	{
+		assert_true(b.first == want);
+		want += b.count;
+	}
+	assert_int_equal(want, 4001);
+	spool_batch_free(&b);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+/* A tenth of three days at 100 tests a minute, in a tenth of 64 MB. */
+static void
+three_days_fit(void **state)
+{
+	const struct spool_limits limits = {.max_records = 100000,
+	                                    .max_bytes = (64 << 20) / 10,
+	                                    .max_age_nano = 168 * 3600 * NANO_PER_SECOND};
+	const unsigned count = 72 * 60 * 100 / 10;
+	char *dir = unit_dir(), text[512];
+	struct spool *s = open_with(dir, &limits);
+	struct spool_stats stats;
+	struct spool_batch b;
+	uint64_t want = 1;
+	int64_t at = clock_unix_nano() - 72 * 360 * NANO_PER_SECOND;
+
+	for (unsigned i = 0; i < count; i++, at += 600 * NANO_PER_MS)
+		assert_true(spool_append(s, text, result_like(i, text), at, NULL));
+	spool_stats(s, &stats);
+	assert_int_equal(stats.records, count);
+	for (int i = 0; i < SPOOL_DROP_COUNT; i++)
+		assert_int_equal(stats.dropped[i], 0);
+	spool_sync(s);
+	spool_batch_init(&b);
+	for (; spool_read(s, 500, 1 << 17, &b); want += b.count)
+	{
+		assert_true(b.first == want);
+		assert_true(spool_ack(s, b.epoch, b.first + b.count - 1));
+	}
+	assert_int_equal(want, count + 1);
+	spool_batch_free(&b);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+/* What a process left that was killed while it packed. */
+static void
+half_written_files_are_tidied(void **state)
+{
+	char *dir = unit_dir(), path[512];
+
+	spool_close(open_wide(dir));
+	snprintf(path, sizeof(path), "%s/%020d.seg.4711.tmp", dir, 1);
+	unit_write(path, "half", 4);
+	spool_close(open_wide(dir));
+	assert_int_equal(access(path, F_OK), -1);
+	unit_dir_remove(dir);
+}
+
+/* A burst is not packed: it is gone in a moment. */
+static void
+a_burst_is_left_as_it_is(void **state)
+{
+	char *dir = unit_dir(), text[512];
+	struct spool *s = open_wide(dir);
+	struct spool_stats stats;
+	size_t bytes = 0;
+
+	for (unsigned i = 0; i < 5000; i++)
+	{
+		size_t len = result_like(i, text);
+
+		assert_true(spool_append(s, text, len, NOW + i * NANO_PER_MS, NULL));
+		bytes += len;
+	}
+	spool_stats(s, &stats);
+	assert_true(stats.bytes > bytes);
+	spool_sync(s);
+	check_all(s, 5000);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+/* Damage in a packed segment costs the block it is in; what follows comes out. */
+static void
+damage_to_a_packed_segment_costs_one_block(void **state)
+{
+	char *base = unit_dir(), dir[256], origin[256], path[512];
+	struct spool *s;
+	size_t size;
+
+	snprintf(origin, sizeof(origin), "%s/origin", base);
+	snprintf(dir, sizeof(dir), "%s/copy", base);
+	s = open_wide(origin);
+	append_slowly(s, 0, 1000); /* one segment, packed, of several blocks, and one more */
+	spool_close(s);
+	segment_file(origin, path);
+	size = file_size(path);
+	assert_true(size < 150 * 1024);
+	for (size_t at = 0; at < size; at += 997)
+	{
+		struct drained *d;
+		uint8_t byte;
+		int fd;
+
+		copy_dir(origin, dir);
+		segment_file(dir, path);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		assert_int_equal(pread(fd, &byte, 1, (off_t) at), 1);
+		byte ^= 0x10;
+		assert_int_equal(pwrite(fd, &byte, 1, (off_t) at), 1);
+		close(fd);
+		s = open_wide(dir);
+		d = drain(s, 100);
+		/* 64 KiB of records, or nothing when only the header is hit. */
+		assert_true(at < 64 ? d->count == 1000 : d->count >= 800 && d->count < 1000);
+		assert_int_equal(d->values[d->count - 1], 999);
+		for (size_t i = 0; i < d->count; i++)
+			assert_int_equal(d->numbers[i], d->values[i] + 1);
+		free(d);
+		assert_true(dropped(s, SPOOL_DROP_CORRUPT) >= 1);
+		spool_close(s);
+	}
+	unit_dir_remove(base);
 }
 
 /* ---- kill -9 ---- */
@@ -1070,6 +1294,12 @@ main(void)
 	    cmocka_unit_test(bytes_bound_the_newest_too),
 	    cmocka_unit_test(the_ordinary_make_no_room_for_themselves),
 	    cmocka_unit_test(going_back_to_an_older_version_goes_on),
+	    cmocka_unit_test(what_waits_is_made_small),
+	    cmocka_unit_test(packing_does_not_disturb_a_reader),
+	    cmocka_unit_test(three_days_fit),
+	    cmocka_unit_test(half_written_files_are_tidied),
+	    cmocka_unit_test(a_burst_is_left_as_it_is),
+	    cmocka_unit_test(damage_to_a_packed_segment_costs_one_block),
 	    cmocka_unit_test(too_large_is_refused_and_counted),
 	    cmocka_unit_test(cut_at_every_offset),
 	    cmocka_unit_test(flip_at_every_offset),

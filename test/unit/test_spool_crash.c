@@ -26,10 +26,12 @@
 #define VALUES_MAX  2000000
 #define LIFE_MIN_US 200
 #define LIFE_MAX_US 9000
-#define BACKLOG     300  /* the producer waits for the control plane from here on */
-#define RECORD_MAX  1500 /* bytes; segments of 64 KiB end often */
-#define BATCH       20
-#define INFLIGHT    4
+#define BACKLOG     300 /* the producer waits for the control plane from here on */
+#define RECORD_MAX                                                                                 \
+	1500 /* bytes; segments of 64 KiB end often, and are packed, as their records are a
+                          * second apart */
+#define BATCH    20
+#define INFLIGHT 4
 
 /* What outlives the child. */
 struct shared
@@ -149,7 +151,7 @@ produce(const char *dir, int link, unsigned life_us)
 			/* Whatever becomes of it, no later child uses the value again. */
 			shared->next = value + 1;
 			if (value >= VALUES_MAX ||
-			    !spool_append(s, record, record_make(value, record), clock_unix_nano(), NULL))
+			    !spool_append(s, record, record_make(value, record), value * NANO_PER_SECOND, NULL))
 				_exit(26);
 			shared->appended[value++] = 1;
 		}
