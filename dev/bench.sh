@@ -60,6 +60,8 @@ perl -MJSON::PP -e '
 		[spool => offline_mb => "<= 64", sub { $_[0] <= 64 }],
 		[spool => offline_lost => "0", sub { $_[0] == 0 }],
 		[agent => rss_mb => "<= 6", sub { $_[0] <= 6 }],
+		[agent => rss_idle_mb => "<= 6", sub { $_[0] <= 6 }],
+		[agent => rss_1000_tests_mb => "<= 12", sub { $_[0] <= 12 }],
 		[agent => cpu_percent => "<= 0.1", sub { $_[0] <= 0.1 }]);
 	my (%figures, $machine, %seen);
 	while (<>) {

@@ -109,6 +109,8 @@ set_option(struct resolvconf *conf, const char *word)
 	               {"timeout:", &conf->timeout, 1, RESOLVCONF_TIMEOUT_MAX},
 	               {"attempts:", &conf->attempts, 1, RESOLVCONF_ATTEMPTS_MAX}};
 
+	if (strcmp(word, "rotate") == 0)
+		conf->rotate = true;
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
 	{
 		size_t len = strlen(options[i].prefix);

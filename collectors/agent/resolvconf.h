@@ -30,6 +30,7 @@ struct resolvconf
 	unsigned ndots;    /* a name with fewer dots is tried in the search list first */
 	unsigned timeout;  /* seconds for one server */
 	unsigned attempts; /* rounds over the servers */
+	bool rotate;       /* each query begins at another server */
 };
 
 /* text need not end in a newline. Without a server line the server is 127.0.0.1. */

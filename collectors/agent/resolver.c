@@ -57,6 +57,7 @@ struct resolver
 	struct hosts hosts;
 	struct resolvconf conf;
 	struct dnscache *cache;
+	size_t turn; /* of the servers, when they take turns */
 	LIST_HEAD(, resolver_query) queries;
 };
 
@@ -95,6 +96,7 @@ struct resolver_query
 	struct event timer;
 	bool ready; /* answer is complete */
 	size_t candidate;
+	size_t first; /* the server it begins at */
 	struct dns_name wire;
 	bool saw_servfail, saw_nodata;
 	struct question questions[2]; /* AAAA, A */
@@ -359,6 +361,15 @@ question_end(struct question *q)
 		query_schedule(query, FAMILY_DELAY_MS);
 }
 
+/* resolv.conf always names one; it may have been read again since the question began. */
+static const struct resolver_address *
+question_server(const struct question *q)
+{
+	const struct resolvconf *conf = &q->query->resolver->conf;
+
+	return &conf->servers[(q->query->first + q->server) % conf->server_count];
+}
+
 /* The next server, and after the last one the first again, as often as resolv.conf says. */
 static bool
 question_advance(struct question *q)
@@ -405,8 +416,7 @@ question_wait(struct question *q, short what)
 static void
 question_tcp(struct question *q)
 {
-	const struct resolver_address *server =
-	    &q->query->resolver->conf.servers[q->server % RESOLVCONF_SERVERS_MAX];
+	const struct resolver_address *server = question_server(q);
 
 	question_close(q);
 	q->fd = socket(server->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -542,8 +552,7 @@ question_send(struct question *q)
 
 	do
 	{
-		const struct resolver_address *server =
-		    &resolver->conf.servers[q->server % RESOLVCONF_SERVERS_MAX];
+		const struct resolver_address *server = question_server(q);
 
 		/* Without random numbers there is no safe question. */
 		if (getrandom(&q->id, sizeof(q->id), 0) != (ssize_t) sizeof(q->id))
@@ -775,6 +784,8 @@ resolver_resolve(struct resolver *resolver, const char *name, enum resolver_fami
 	else
 	{
 		reload(resolver);
+		if (resolver->conf.rotate)
+			query->first = resolver->turn++;
 		known = answer_from_hosts(query);
 		if (known)
 			answer_sort(&query->answer);

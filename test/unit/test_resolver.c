@@ -258,7 +258,7 @@ test_resolv_conf(void **state)
 	                           "nameserver 192.0.2.55\n"
 	                           "domain old.example\n"
 	                           "search one.example two.example. bad..example\n"
-	                           "options ndots:2 timeout:100 attempts:0 edns0\n"
+	                           "options ndots:2 timeout:100 attempts:0 edns0 rotate\n"
 	                           "sortlist 1.2.3.4\n"
 	                           "options attempts:3";
 	struct resolvconf conf;
@@ -274,10 +274,12 @@ test_resolv_conf(void **state)
 	assert_int_equal(conf.ndots, 2);
 	assert_int_equal(conf.timeout, RESOLVCONF_TIMEOUT_MAX);
 	assert_int_equal(conf.attempts, 3);
+	assert_true(conf.rotate);
 	resolvconf_parse(&conf, "", 0, 53);
 	probe_address_text(&conf.servers[0].addr, address, sizeof(address));
 	assert_string_equal(address, "127.0.0.1");
 	assert_int_equal(conf.ndots, 1);
+	assert_false(conf.rotate);
 }
 
 static void
@@ -603,6 +605,41 @@ test_truncated_answer_goes_to_tcp(void **state)
 }
 
 /* A server that is not there is passed over at once, by its ICMP error. */
+/* options rotate: two servers share the work; without it the first has it all. */
+static void
+test_servers_take_turns(void **state)
+{
+	static const char *const files[] = {
+	    "nameserver 127.0.0.1\nnameserver 127.0.0.2\n",
+	    "nameserver 127.0.0.1\nnameserver 127.0.0.2\noptions rotate\n"};
+
+	for (int rotate = 0; rotate < 2; rotate++)
+	{
+		struct sockaddr_in addr = {.sin_family = AF_INET,
+		                           .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1)};
+		struct lab lab, second = {0};
+		struct event *event;
+		char name[64];
+
+		lab_open(&lab, files[rotate]);
+		second.udp = socket(AF_INET, SOCK_DGRAM, 0);
+		addr.sin_port = htons(lab.port);
+		assert_int_equal(bind(second.udp, (struct sockaddr *) &addr, sizeof(addr)), 0);
+		event = event_new(lab.base, second.udp, EV_READ | EV_PERSIST, on_udp, &second);
+		event_add(event, NULL);
+		for (int i = 0; i < 6; i++)
+		{
+			snprintf(name, sizeof(name), "yes.n%d.example.net", i);
+			assert_string_equal(look_up(&lab, name, RESOLVER_ANY), "192.0.2.7");
+		}
+		assert_int_equal(lab.questions, rotate ? 6 : 12); /* A and AAAA each */
+		assert_int_equal(second.questions, rotate ? 6 : 0);
+		event_free(event);
+		close(second.udp);
+		lab_close(&lab);
+	}
+}
+
 static void
 test_next_server(void **state)
 {
@@ -691,6 +728,7 @@ main(void)
 	    cmocka_unit_test(test_look_ups),
 	    cmocka_unit_test(test_truncated_answer_goes_to_tcp),
 	    cmocka_unit_test(test_next_server),
+	    cmocka_unit_test(test_servers_take_turns),
 	    cmocka_unit_test(test_silent_family),
 	    cmocka_unit_test(test_search_list),
 	    cmocka_unit_test(test_files_are_read_again),
