@@ -155,6 +155,14 @@ publish(struct agent *a)
 		metric_set(&rows[ROW_DROPPED + i], (int64_t) spool.dropped[i]);
 }
 
+/* What this process did since then, the disk above all, kept it from everything else. */
+static void
+held_up(struct agent *a, int64_t since)
+{
+	if (a->sched)
+		sched_pulse(a->sched, clock_mono_nano() - since);
+}
+
 /* ---- results ---- */
 
 static void
@@ -163,6 +171,7 @@ on_result(const struct result *result, void *arg)
 	static uint8_t bytes[RESULT_BYTES_MAX];
 	struct agent *a = arg;
 	size_t len = result_encode(result, bytes, sizeof(bytes));
+	int64_t since = clock_mono_nano();
 	bool kept;
 
 	/* A failure is what somebody will look for after an outage. */
@@ -170,6 +179,7 @@ on_result(const struct result *result, void *arg)
 		kept = len > 0 && spool_append(a->spool, bytes, len, clock_unix_nano(), NULL);
 	else
 		kept = len > 0 && spool_append_important(a->spool, bytes, len, clock_unix_nano(), NULL);
+	held_up(a, since);
 	if (!kept)
 	{
 		metric_add(&rows[ROW_LOST], 1);
@@ -188,12 +198,14 @@ static void
 on_sync(evutil_socket_t fd, short what, void *arg)
 {
 	struct agent *a = arg;
+	int64_t since = clock_mono_nano();
 
 	if (!spool_sync(a->spool))
 	{
 		log_limited(LOG_LEVEL_ERROR, "spool", a->settings.spool_dir, "fsync: %s", strerror(errno));
 		arm(a->sync, 1000);
 	}
+	held_up(a, since);
 	publish(a);
 	if (a->forward)
 		forward_kick(a->forward);

@@ -76,7 +76,7 @@ int64_t sched_due(const struct sched *s);
 /* Starts what is due. */
 void sched_run(struct sched *s, int64_t now);
 
-/* The loop answered so many ns later than it was asked to. */
+/* The loop answered so many ns later than it was asked to, or did one thing for so long. */
 void sched_pulse(struct sched *s, int64_t lag);
 
 void sched_stats(const struct sched *s, struct sched_stats *stats);

@@ -644,6 +644,9 @@ BEGIN
              LATERAL probectl_internal.ca_sign_tests(made.public_key, a.certificate, a.sealed_key) s
        WHERE a.kind = 'intermediate' ORDER BY a.generation DESC LIMIT 1
       RETURNING k.generation INTO good;
+    IF good IS NOT NULL THEN
+      PERFORM probectl_internal.provider_audit_append('ca.issue_tests', good::text, 'ok', '{}');
+    END IF;
   END IF;
   RETURN good;
 END

@@ -619,8 +619,10 @@ def test_pulled_tests_are_signed_by_a_key_that_the_root_vouches_for(world, inges
         second = producer.pull(0)
         assert second.signer_pem != first.signer_pem and second.bundle == first.bundle
         signer_of(second, tmp_path)
-    # No key leaves in the clear, and the tables are nobody's.
+    # No key leaves in the clear, and each is in the provider's chain.
     assert world.database.one("SELECT bool_and(octet_length(sealed_seed) = 60) FROM probectl_internal.tests_key")[0]
+    assert world.database.one("SELECT count(*) FROM probectl_internal.provider_audit_event WHERE action = 'ca.issue_tests'") == \
+        world.database.one("SELECT count(*) FROM probectl_internal.tests_key")
 
 
 def test_pull_ends_by_itself(world, shared, agent):
