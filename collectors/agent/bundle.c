@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "lib/files.h"
 #include "lib/identity.h"
 #include "lib/log.h"
+#include "lib/mem.h"
 #include "lib/metrics.h"
 #include "probectl/agent/v1/agent.pb-c.h"
 
@@ -59,11 +61,12 @@ answer_check(const struct bundle *b, const Probectl__Agent__V1__PullTestsRespons
 
 static enum bundle_refusal
 answer_read(const struct bundle *b, const void *bytes, size_t len, bool any_time,
-            struct test_list *tests, uint64_t *revision, char *err, size_t errlen)
+            uint64_t *revision, char *err, size_t errlen)
 {
 	Probectl__Agent__V1__PullTestsResponse *answer =
 	    probectl__agent__v1__pull_tests_response__unpack(NULL, len, bytes);
 	enum bundle_refusal verdict = BUNDLE_UNREADABLE;
+	struct test_list tests = {0};
 
 	if (!answer)
 	{
@@ -72,28 +75,53 @@ answer_read(const struct bundle *b, const void *bytes, size_t len, bool any_time
 	}
 	verdict = answer_check(b, answer, any_time, err, errlen);
 	if (verdict == BUNDLE_OK)
-		verdict = tests_decode(tests, answer->bundle.data, answer->bundle.len, b->identity,
+		verdict = tests_decode(&tests, answer->bundle.data, answer->bundle.len, b->identity,
 		                       revision, err, errlen);
 	probectl__agent__v1__pull_tests_response__free_unpacked(answer, NULL);
+	tests_free(&tests);
 	if (verdict == BUNDLE_OK && *revision < b->revision)
 	{
 		snprintf(err, errlen, "revision %" PRIu64 " is older than %" PRIu64 ", which runs",
 		         *revision, b->revision);
 		verdict = BUNDLE_ROLLBACK;
 	}
-	if (verdict != BUNDLE_OK)
-		tests_free(tests);
 	return verdict;
+}
+
+/* It was read before, so it can be read. */
+static void
+answer_keep(struct bundle *b, const void *answer, size_t len, uint64_t revision)
+{
+	free(b->answer);
+	b->answer = mem_alloc(len);
+	memcpy(b->answer, answer, len);
+	b->answer_len = len;
+	b->revision = revision;
+	metric_set(&rows[BUNDLE_OK], (int64_t) revision);
+}
+
+void
+bundle_tests(const struct bundle *b, struct test_list *into)
+{
+	Probectl__Agent__V1__PullTestsResponse *answer = NULL;
+	uint64_t revision;
+	char err[256];
+
+	if (b->answer_len > 0)
+		answer = probectl__agent__v1__pull_tests_response__unpack(NULL, b->answer_len, b->answer);
+	if (!answer)
+		return;
+	tests_decode(into, answer->bundle.data, answer->bundle.len, b->identity, &revision, err,
+	             sizeof(err));
+	probectl__agent__v1__pull_tests_response__free_unpacked(answer, NULL);
 }
 
 enum bundle_refusal
 bundle_take(struct bundle *b, const void *answer, size_t len)
 {
-	struct test_list tests = {0};
 	char err[sizeof(b->problem)] = "";
 	uint64_t revision = 0;
-	enum bundle_refusal verdict = answer_read(b, answer, len, false, &tests, &revision, err,
-	                                          sizeof(err));
+	enum bundle_refusal verdict = answer_read(b, answer, len, false, &revision, err, sizeof(err));
 
 	memcpy(b->problem, err, sizeof(b->problem));
 	if (verdict != BUNDLE_OK)
@@ -106,13 +134,10 @@ bundle_take(struct bundle *b, const void *answer, size_t len)
 		return verdict;
 	}
 	b->problem[0] = '\0';
-	tests_free(&b->tests);
-	b->tests = tests;
-	b->revision = revision;
-	metric_set(&rows[BUNDLE_OK], (int64_t) revision);
+	answer_keep(b, answer, len, revision);
 	if (!files_write(b->file, answer, len, 0600))
 		log_warning("tests", b->file, "not kept for a restart: %s", strerror(errno));
-	log_info("tests", NULL, "revision %" PRIu64 ", %zu pulled tests", revision, b->tests.count);
+	log_info("tests", NULL, "revision %" PRIu64 " of the control plane's tests", revision);
 	return BUNDLE_OK;
 }
 
@@ -120,6 +145,7 @@ void
 bundle_open(struct bundle *b, const struct identity *identity, const char *dir)
 {
 	struct buf file = BUF_INIT(BUNDLE_BYTES_MAX);
+	uint64_t revision = 0;
 	char err[256];
 
 	memset(b, 0, sizeof(*b));
@@ -133,18 +159,17 @@ bundle_open(struct bundle *b, const struct identity *identity, const char *dir)
 	}
 	/* Its time is not looked at: it was in order when it came, and a machine that starts without
 	 * a link may have no clock yet. */
-	if (answer_read(b, file.data, file.len, true, &b->tests, &b->revision, err, sizeof(err)) !=
-	    BUNDLE_OK)
-	{
+	if (answer_read(b, file.data, file.len, true, &revision, err, sizeof(err)) == BUNDLE_OK)
+		answer_keep(b, file.data, file.len, revision);
+	else
 		log_warning("tests", b->file, "kept tests are not used: %s", err);
-		b->revision = 0;
-	}
-	metric_set(&rows[BUNDLE_OK], (int64_t) b->revision);
 	buf_free(&file);
 }
 
 void
 bundle_close(struct bundle *b)
 {
-	tests_free(&b->tests);
+	free(b->answer);
+	b->answer = NULL;
+	b->answer_len = 0;
 }

@@ -22,9 +22,11 @@ struct identity;
 #define BUNDLE_SIGNER    "spiffe://probectl/control/tests"
 #define BUNDLE_DOMAIN    "probectl.tests.v1\n"
 
+/* The tests are kept as they came, a hundred bytes each, and made when they are asked for. */
 struct bundle
 {
-	struct test_list tests;
+	uint8_t *answer;
+	size_t answer_len;
 	uint64_t revision;               /* 0 = there is none */
 	uint64_t refused;                /* since the start */
 	char problem[256];               /* of the newest one; empty: it was taken */
@@ -35,6 +37,9 @@ struct bundle
 /* Reads what was kept in dir; nothing there, or nothing usable, is a bundle of revision 0. */
 void bundle_open(struct bundle *b, const struct identity *identity, const char *dir);
 void bundle_close(struct bundle *b);
+
+/* Adds its tests to a list. */
+void bundle_tests(const struct bundle *b, struct test_list *into);
 
 /* A marshalled PullTestsResponse: its tests take the place of those in b and are kept, or nothing
  * changes. */

@@ -286,7 +286,7 @@ apply_tests(struct agent *a)
 	struct test_list all = {0};
 
 	tests_copy(&all, &a->settings.canaries);
-	tests_copy(&all, &a->bundle.tests);
+	bundle_tests(&a->bundle, &all);
 	sched_set(a->sched, &all, clock_mono_nano());
 	publish(a);
 }

@@ -52,7 +52,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	bundle_open(&bundle, &identity, "/nonexistent");
 	require(bundle_take(&bundle, data, size) != BUNDLE_OK);
-	require(bundle.tests.count == 0 && bundle.revision == 0 && bundle.refused == 1 &&
+	require(bundle.answer_len == 0 && bundle.revision == 0 && bundle.refused == 1 &&
 	        bundle.problem[0] != '\0');
 	bundle_close(&bundle);
 	if (tests_decode(&list, data, size, &identity, &revision, err, sizeof(err)) == BUNDLE_OK)
