@@ -3,13 +3,14 @@
 import http.server
 import json
 import os
+import platform
 import shutil
 import subprocess
 import threading
 
 import pytest
 
-from conftest import BUILD_TOP, clean_environment
+from conftest import BIN, BUILD_TOP, clean_environment
 from control import Agent, Control, Signer
 from ingest_parts import Authority, Messages
 
@@ -44,13 +45,22 @@ def page():
     server.server_close()
 
 
+def static(path, machine):
+    """Whether it is a program of that machine that needs no other file."""
+    header = path.read_bytes()[:20]
+    said = subprocess.run(["readelf", "-lW", path], capture_output=True, text=True).stdout
+    return header[:4] == b"\x7fELF" and header[18] == machine and "LOAD" in said and "INTERP" not in said
+
+
 def test_it_is_a_static_program_of_that_machine(program):
-    header = PROGRAM.read_bytes()[:20]
-    assert header[:4] == b"\x7fELF" and header[18] == 183  # EM_AARCH64
-    said = subprocess.run(["readelf", "-lW", PROGRAM], capture_output=True, text=True).stdout
-    assert "LOAD" in said and "INTERP" not in said
+    assert static(PROGRAM, 183)  # EM_AARCH64
     done = subprocess.run([*program, "--version"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout.startswith("probectl-agent "), done
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="another machine")
+def test_so_is_the_one_for_this_machine():
+    assert static(BIN / "probectl-agent", 62)  # EM_X86_64
 
 
 @pytest.mark.parametrize("kind, target", [("icmp", "127.0.0.1"), ("tcp", "127.0.0.1:%d"), ("http", "http://127.0.0.1:%d/")])
