@@ -284,6 +284,22 @@ def test_heartbeat_with_a_foreign_agent_id_counts_for_the_certificate(world, ing
     assert one.metric("probectl_ingest_identity_mismatch_total") == 1
 
 
+def test_heartbeat_says_how_the_agent_is(world, shared, agent):
+    with world.producer(shared, agent) as producer:
+        producer.heartbeat(config_epoch=7, spool_records=5, spool_bytes=900, oldest_unix_nano=1800000000000000000,
+                           dropped={"full": 2}, clock_skew_nano=1500000, tests_problem="revision 6 is older than 7",
+                           tests_refused=3, ticks_skipped=4, runs_disturbed=5)
+        row = world.database.one(
+            "SELECT config_epoch, spool_records, spool_bytes, extract(epoch FROM oldest_unsent_at)::bigint, dropped, clock_skew_ms,"
+            " tests_problem, tests_refused, ticks_skipped, runs_disturbed FROM probectl.agent_state WHERE agent_id = %s",
+            (agent.agent,), tenant=agent.tenant)
+        assert tuple(row) == (7, 5, 900, 1800000000, {"full": 2}, 1.5, "revision 6 is older than 7", 3, 4, 5)
+        # What is no text is no reason.
+        with pytest.raises(grpc.RpcError) as refusal:
+            producer.heartbeat(tests_problem="x" * 300)
+        assert refusal.value.code() == Code.INVALID_ARGUMENT
+
+
 def test_config_push_is_denied(world, shared, agent):
     with world.producer(shared, agent) as producer:
         with pytest.raises(grpc.RpcError) as refusal:
