@@ -18,8 +18,12 @@ if [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "${packages[*]}" ]; then
 fi
 
 rm -rf "$BASE/sysroot" "$BASE/apt"
-mkdir -p "$BASE/sysroot" "$BASE/apt/lists/partial" "$BASE/apt/cache/archives/partial" "$BASE/apt/debs"
+mkdir -p "$BASE/sysroot" "$BASE/apt/lists/partial" "$BASE/apt/cache/archives/partial" "$BASE/apt/debs" "$BASE/apt/parts"
 : >"$BASE/apt/status"
+# What the machine's apt knows of proxies and transports, without what it does to the machine afterwards.
+for part in /etc/apt/apt.conf.d/*; do
+	[ ! -r "$part" ] || grep -q Invoke "$part" || cp "$part" "$BASE/apt/parts/"
+done
 cat >"$BASE/apt/conf" <<END
 APT::Architecture "arm64";
 APT::Architectures { "arm64"; };
@@ -27,6 +31,7 @@ APT::Sandbox::User "";
 Acquire::Languages "none";
 Acquire::Retries "3";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Dir::Etc::parts "$BASE/apt/parts";
 Dir::State "$BASE/apt";
 Dir::State::lists "$BASE/apt/lists";
 Dir::State::status "$BASE/apt/status";
