@@ -15,6 +15,7 @@ agent_SRCS = \
 	agent/rotate.c \
 	agent/probe.c \
 	agent/guard.c \
+	agent/stamp.c \
 	agent/stats.c \
 	agent/result.c \
 	agent/dnswire.c \

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * stamp.c -- see stamp.h. The copies of sent packets are asked for whole instead of by number
+ * (SOF_TIMESTAMPING_OPT_ID): the kernel's counter also counts some packets that a failed send
+ * never let out, and from then on every stamp would belong to another packet. The bytes cannot be
+ * mistaken.
+ */
+#include "agent/stamp.h"
+
+#include <linux/errqueue.h>
+#include <linux/net_tstamp.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <time.h>
+
+enum stamp_kind
+stamp_ask(int fd)
+{
+	int receive = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE;
+	int both = receive | SOF_TIMESTAMPING_TX_SOFTWARE, on = 1;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &both, sizeof(both)) == 0)
+		return STAMP_BOTH;
+	if (setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &receive, sizeof(receive)) == 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) == 0)
+		return STAMP_RECEIVE;
+	return STAMP_NONE;
+}
+
+const char *
+stamp_kind_name(enum stamp_kind kind)
+{
+	static const char *const names[] = {
+	    [STAMP_NONE] = "process", [STAMP_RECEIVE] = "receive", [STAMP_BOTH] = "send,receive"};
+
+	return names[kind];
+}
+
+/* The first of the three stamps of SCM_TIMESTAMPING is the software's. */
+int64_t
+stamp_received(struct msghdr *message)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c))
+	{
+		struct timespec ts;
+
+		if (c->cmsg_level != SOL_SOCKET ||
+		    (c->cmsg_type != SCM_TIMESTAMPING && c->cmsg_type != SCM_TIMESTAMPNS) ||
+		    c->cmsg_len < CMSG_LEN(sizeof(ts)))
+			continue;
+		memcpy(&ts, CMSG_DATA(c), sizeof(ts));
+		return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
+	}
+	return 0;
+}
+
+int64_t
+stamp_sent(struct msghdr *message)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c))
+	{
+		struct sock_extended_err error;
+
+		if (!(c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) &&
+		    !(c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR))
+			continue;
+		if (c->cmsg_len < CMSG_LEN(sizeof(error)))
+			continue;
+		memcpy(&error, CMSG_DATA(c), sizeof(error));
+		if (error.ee_origin == SO_EE_ORIGIN_TIMESTAMPING)
+			return stamp_received(message);
+	}
+	return 0;
+}

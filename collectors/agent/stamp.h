@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * stamp.h -- when the kernel sent and received a packet.
+ *
+ * A time that is read in user space holds the wait for the processor and the way through
+ * libevent; under load that is the larger part of what is measured. The kernel stamps a packet when it
+ * comes off the wire and when it is handed to the driver. Stamps are of the wall clock, nanoseconds
+ * since 1970: compare them with each other, never with the monotonic clock.
+ */
+#ifndef PCTL_AGENT_STAMP_H
+#define PCTL_AGENT_STAMP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+/* What a socket's packets get: the names are values of the attribute probectl.timestamps. */
+enum stamp_kind
+{
+	STAMP_NONE,    /* "process": none, the caller's own clock has to do */
+	STAMP_RECEIVE, /* "receive" */
+	STAMP_BOTH     /* "send,receive" */
+};
+
+/* Room for the control messages of one packet, stamps and an ICMP error included. */
+#define STAMP_CONTROL_BYTES 256
+
+/* A copy of each packet that was sent comes on the error queue with its stamp (stamp_sent); whoever
+ * asks for it must empty that queue. Asks for less when the kernel offers no more. */
+enum stamp_kind stamp_ask(int fd);
+
+const char *stamp_kind_name(enum stamp_kind kind);
+
+/* The receive time of a message from recvmsg; 0 when it has none. */
+int64_t stamp_received(struct msghdr *message);
+
+/* The send time, when a message of the error queue is the copy of a sent packet; 0 when it is
+ * something else. The copy starts with the headers of every layer below, so look for the payload. */
+int64_t stamp_sent(struct msghdr *message);
+
+#endif
