@@ -2,7 +2,7 @@
  *
  * canary.h -- what a canary is to the agent: a row in a table.
  *
- * A canary is one folder (icmp/, tcp/, http/, dns/) with the same files: cmd.c parses
+ * A canary is one folder (icmp/, tcp/, udp/, http/, dns/) with the same files: cmd.c parses
  * the parameters of a test, run.c drives one run on the event loop, result.c turns
  * what was seen into metrics and attributes. A run never blocks the loop and
  * always ends: with a result, by its timeout at the latest. Single threaded.
@@ -83,6 +83,7 @@ struct canary_ops
 
 extern const struct canary_ops canary_icmp;
 extern const struct canary_ops canary_tcp;
+extern const struct canary_ops canary_udp;
 extern const struct canary_ops canary_http;
 extern const struct canary_ops canary_dns;
 

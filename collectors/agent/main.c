@@ -33,6 +33,7 @@
 #include "agent/sched.h"
 #include "agent/settings.h"
 #include "agent/tests.h"
+#include "agent/udp/echo.h"
 #include "lib/clock.h"
 #include "lib/conf.h"
 #include "lib/files.h"
@@ -60,6 +61,7 @@ struct agent
 	struct forward *forward;
 	struct join *join;
 	struct rotate *rotate;
+	struct echo *echo;
 	struct metrics_server *status;
 	struct event *tick, *pulse, *sync, *drain, *trim;
 	int64_t pulse_due; /* monotonic ns */
@@ -538,8 +540,11 @@ prepare(struct agent *a)
 	    .policy = (enum spool_policy) s->spool_policy,
 	};
 	char err[1024];
+	int echo_fd = -1;
 
 	canary_env_open(&a->env);
+	if (s->echo_listen && (echo_fd = echo_open(s->echo_listen, err, sizeof(err))) < 0)
+		log_fatal("main", NULL, "%s", err);
 	if (!privilege_drop(s->user, err, sizeof(err)))
 		log_fatal("main", NULL, "%s", err);
 	if (!confine((enum confine_mode) s->seccomp, err, sizeof(err)))
@@ -553,6 +558,8 @@ prepare(struct agent *a)
 	if (!a->env.resolver)
 		log_fatal("main", NULL, "cannot make an event loop");
 	make_events(a);
+	if (echo_fd >= 0 && !(a->echo = echo_start(a->base, echo_fd, (uint32_t) s->echo_rate)))
+		log_fatal("main", NULL, "out of memory for the echo responder");
 	a->spool = spool_open(s->spool_dir, &limits, err, sizeof(err));
 	if (!a->spool)
 		log_fatal("main", NULL, "%s", err);
@@ -595,6 +602,7 @@ finish(struct agent *a)
 	bundle_close(&a->bundle);
 	spool_close(a->spool);
 	metrics_stop(a->status);
+	echo_stop(a->echo);
 	canary_env_close(&a->env);
 	resolver_free(a->env.resolver);
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
@@ -615,6 +623,8 @@ help_more(FILE *out)
 	             "  probectl-agent --seccomp=log --config FILE\n");
 	fprintf(out, "\nOne run from the shell, without a server:\n"
 	             "  probectl-agent --once TYPE TARGET [--param KEY=VALUE]... [--json]\n");
+	fprintf(out, "\nAnswer the udp tests of others, and do nothing else:\n"
+	             "  probectl-agent --echo ADDRESS:PORT [--rate ANSWERS_A_SECOND] [--user NAME]\n");
 }
 
 /* There is no settings file; the environment counts as it does with one. */
@@ -672,6 +682,79 @@ main_once(int argc, char **argv)
 	return code;
 }
 
+static void
+on_echo_end(evutil_socket_t fd, short what, void *arg)
+{
+	event_base_loopbreak(arg);
+}
+
+static bool
+echo_arguments(int argc, char **argv, int64_t *rate, const char **user)
+{
+	if (argc < 3)
+	{
+		fprintf(stderr, "probectl-agent: --echo needs ADDRESS:PORT; see --help\n");
+		return false;
+	}
+	for (int i = 3; i < argc; i += 2)
+	{
+		if (i + 1 < argc && strcmp(argv[i], "--user") == 0)
+			*user = argv[i + 1];
+		else if (i + 1 >= argc || strcmp(argv[i], "--rate") != 0 ||
+		         !conf_parse_int(argv[i + 1], rate) || *rate < ECHO_RATE_MIN ||
+		         *rate > ECHO_RATE_MAX)
+		{
+			fprintf(stderr,
+			        "probectl-agent: unexpected argument \"%s\"; see --help (--rate is %d to %d)\n",
+			        argv[i], ECHO_RATE_MIN, ECHO_RATE_MAX);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* --echo ADDRESS:PORT [--rate N] [--user NAME]: until SIGTERM or SIGINT. */
+static int
+main_echo(int argc, char **argv)
+{
+	int64_t rate = ECHO_RATE_DEFAULT;
+	const char *user = NULL;
+	struct event_base *base;
+	struct event *ends[2];
+	struct echo_stats stats;
+	struct echo *echo;
+	char err[256];
+	int fd;
+
+	if (!echo_arguments(argc, argv, &rate, &user))
+		return 2;
+	fd = echo_open(argv[2], err, sizeof(err));
+	if (fd < 0 || !privilege_drop(user, err, sizeof(err)))
+		log_fatal("echo", NULL, "%s", err);
+	if (!confine(once_mode(), err, sizeof(err)))
+		log_warning("echo", NULL, "%s; going on without", err);
+	base = event_base_new();
+	echo = base ? echo_start(base, fd, (uint32_t) rate) : NULL;
+	if (!echo)
+		log_fatal("echo", NULL, "cannot make an event loop");
+	for (int i = 0; i < 2; i++)
+	{
+		ends[i] = evsignal_new(base, i ? SIGINT : SIGTERM, on_echo_end, base);
+		if (!ends[i] || event_add(ends[i], NULL) != 0)
+			log_fatal("echo", NULL, "cannot handle signals");
+	}
+	log_info("echo", argv[2], "answering at most %" PRId64 " requests a second", rate);
+	event_base_dispatch(base);
+	echo_stats(&stats);
+	log_info("echo", argv[2], "answered %" PRIu64 ", ignored %" PRIu64 ", over the rate %" PRIu64,
+	         stats.answered, stats.ignored, stats.limited);
+	for (int i = 0; i < 2; i++)
+		event_free(ends[i]);
+	echo_stop(echo);
+	event_base_free(base);
+	return 0;
+}
+
 /* --seccomp=MODE is the key seccomp, for one start: taken out of argv. */
 static int
 seccomp_option(int argc, char **argv)
@@ -708,6 +791,8 @@ main(int argc, char **argv)
 	argc = seccomp_option(argc, argv);
 	if (argc > 1 && strcmp(argv[1], "--once") == 0)
 		return main_once(argc, argv);
+	if (argc > 1 && strcmp(argv[1], "--echo") == 0)
+		return main_echo(argc, argv);
 	spec.keys = settings_keys;
 	spec.key_count = settings_key_count;
 	conf_start(&a.conf, &spec, &a.settings, argc, argv);
@@ -716,6 +801,8 @@ main(int argc, char **argv)
 	metrics_register(rows, ROW_COUNT);
 	bundle_metrics();
 	forward_metrics();
+	if (a.settings.echo_listen)
+		echo_metrics();
 	rotate_metrics();
 	prepare(&a);
 	begin(&a);

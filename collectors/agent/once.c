@@ -50,9 +50,9 @@ static const struct
     {"http.ttfb.ms", "wait (first byte)"}, {"http.transfer.ms", "transfer"},
 };
 
-static const char *const spread[][3] = {
-    {"rtt.min.ms", "rtt.avg.ms", "rtt.max.ms"},
-    {"connect.min.ms", "connect.avg.ms", "connect.max.ms"},
+static const char *const spread[][4] = {
+    {"rtt.min.ms", "rtt.median.ms", "rtt.avg.ms", "rtt.max.ms"},
+    {"connect.min.ms", "connect.median.ms", "connect.avg.ms", "connect.max.ms"},
 };
 
 static double
@@ -161,13 +161,13 @@ print_waterfall(const struct result *r)
 static void
 print_spread(const struct result *r)
 {
-	static const char *const labels[3] = {"min", "avg", "max"};
+	static const char *const labels[] = {"min", "median", "avg", "max"};
 
 	for (size_t s = 0; s < sizeof(spread) / sizeof(spread[0]); s++)
 	{
-		double whole = metric(r, spread[s][2]);
+		double whole = metric(r, spread[s][3]);
 
-		for (int i = 0; i < 3 && !isnan(whole); i++)
+		for (int i = 0; i < 4 && !isnan(whole); i++)
 			print_bar(labels[i], 0, metric(r, spread[s][i]), whole);
 	}
 }

@@ -311,6 +311,17 @@ probe_fail_errno(struct probe *probe, int error, const char *what)
 }
 
 void
+probe_fail_local(struct probe *probe, int error, const char *what)
+{
+	if (error == ENETUNREACH || error == ENETDOWN)
+		probe_fail(probe, ERROR_LOCAL_FAULT,
+		           "%s: this host has no way there: is its interface down, or a route missing?",
+		           what);
+	else
+		probe_fail_errno(probe, error, what);
+}
+
+void
 probe_result(const struct probe *probe, struct result *result, const char *type)
 {
 	memset(result, 0, sizeof(*result));

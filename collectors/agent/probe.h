@@ -79,6 +79,10 @@ void probe_fail(struct probe *probe, enum error_type type, const char *fmt, ...)
 void probe_fail_errno(struct probe *probe, int error, const char *what);
 enum error_type probe_errno_type(int error);
 
+/* The same for a call that sends and fails at once, before the network could have answered: that there is
+ * no way to the peer is then the fault of this host. */
+void probe_fail_local(struct probe *probe, int error, const char *what);
+
 /* Identity, times and verdict. The caller adds the rest and calls probe->done. */
 void probe_result(const struct probe *probe, struct result *result, const char *type);
 

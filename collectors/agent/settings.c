@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/confine.h"
+#include "agent/udp/echo.h"
 #include "lib/identity.h"
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -138,6 +139,10 @@ const struct conf_key settings_keys[] = {
          "tests of this agent's own: a list of {name, type, target, interval, timeout, params}"},
     {"control_plane.grpc_addr", CONF_STRING, AT(grpc_addr), .flags = CONF_REQUIRED,
      .help = "host:port of probectl-ingest"},
+    {"echo.listen", CONF_STRING, AT(echo_listen),
+     .help = "address:port on which requests of udp tests are answered; none when not set"},
+    {"echo.rate", CONF_INT, AT(echo_rate), .def = "10000", .min = ECHO_RATE_MIN,
+     .max = ECHO_RATE_MAX, .help = "most of them a second; one source gets a tenth of it"},
     {"enroll.server", CONF_STRING, AT(enroll_server),
      .help = "https address of probectl-gateway, for the first start"},
     {"enroll.token_file", CONF_STRING, AT(enroll_token_file),

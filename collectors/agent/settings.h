@@ -34,6 +34,8 @@ struct settings
 	int64_t tests_concurrency;
 	int64_t tests_packets; /* a second; 0 = no limit */
 	struct test_list canaries;
+	char *echo_listen;
+	int64_t echo_rate;
 	char *hostname;
 	struct label *labels;
 	size_t label_count;

@@ -32,6 +32,11 @@ agent_SRCS = \
 	agent/tcp/cmd.c \
 	agent/tcp/run.c \
 	agent/tcp/result.c \
+	agent/udp/frame.c \
+	agent/udp/cmd.c \
+	agent/udp/run.c \
+	agent/udp/result.c \
+	agent/udp/echo.c \
 	agent/http/url.c \
 	agent/http/parse.c \
 	agent/http/tls.c \

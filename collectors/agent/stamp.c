@@ -13,6 +13,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/probe.h"
+
 enum stamp_kind
 stamp_ask(int fd)
 {
@@ -71,4 +73,31 @@ stamp_sent(struct msghdr *message)
 			return stamp_received(message);
 	}
 	return 0;
+}
+
+void
+stamp_begin(struct stamp_times *times)
+{
+	times->stamped = 0;
+	times->sent = probe_now();
+	times->sent_unix = probe_now_unix();
+}
+
+int64_t
+stamp_rtt(const struct stamp_times *times, int64_t received, enum stamp_kind *kind)
+{
+	int64_t longest = probe_now() - times->sent;
+	int64_t until = received ? received : probe_now_unix();
+	bool stamped = times->stamped >= times->sent_unix && times->stamped <= until;
+	enum stamp_kind have = !received ? STAMP_NONE : stamped ? STAMP_BOTH : STAMP_RECEIVE;
+	int64_t rtt = until - (stamped ? times->stamped : times->sent_unix);
+
+	if (rtt < 0 || rtt > longest)
+	{
+		rtt = longest;
+		have = STAMP_NONE;
+	}
+	if (*kind > have)
+		*kind = have;
+	return rtt;
 }

@@ -14,13 +14,29 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* What a socket's packets get: the names are values of the attribute probectl.timestamps. */
+/* What the times of a round are made of: the names are values of the attribute probectl.timestamps. */
 enum stamp_kind
 {
-	STAMP_NONE,    /* "process": none, the caller's own clock has to do */
-	STAMP_RECEIVE, /* "receive" */
+	STAMP_NONE,    /* "process": the caller's own clock */
+	STAMP_RECEIVE, /* "receive": sent by the caller's clock, received by the kernel's */
 	STAMP_BOTH     /* "send,receive" */
 };
+
+/* A packet that was sent, as far as it is known. */
+struct stamp_times
+{
+	int64_t sent;      /* monotonic, right before the call */
+	int64_t sent_unix; /* wall clock, right before the call */
+	int64_t stamped;   /* the kernel's stamp; 0 while there is none */
+};
+
+/* Right before a send; forgets an earlier one. */
+void stamp_begin(struct stamp_times *times);
+
+/* Nanoseconds from the packet to its answer, received being the kernel's stamp of that or 0. Never longer
+ * than the monotonic clock saw it take: that is the result when the wall clock was stepped in
+ * between. *kind is lowered to what was there, so that it ends as the worst of a round. */
+int64_t stamp_rtt(const struct stamp_times *times, int64_t received, enum stamp_kind *kind);
 
 /* Room for the control messages of one packet, stamps and an ICMP error included. */
 #define STAMP_CONTROL_BYTES 256

@@ -9,11 +9,13 @@
 #include "agent/stats.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-const struct stats_names stats_rtt = {"rtt.min.ms", "rtt.avg.ms", "rtt.max.ms", "rtt.stddev.ms"};
+const struct stats_names stats_rtt = {"rtt.min.ms", "rtt.avg.ms", "rtt.max.ms", "rtt.stddev.ms",
+                                      "rtt.median.ms"};
 const struct stats_names stats_connect = {"connect.min.ms", "connect.avg.ms", "connect.max.ms",
-                                          "connect.stddev.ms"};
+                                          "connect.stddev.ms", "connect.median.ms"};
 
 void
 stats_init(struct stats *stats)
@@ -52,7 +54,7 @@ stats_received(struct stats *stats, uint32_t seq, double ms)
 	}
 	if (seq > stats->highest)
 		stats->highest = seq;
-	stats->received++;
+	stats->ms[stats->received++] = (float) ms;
 	delta = ms - stats->mean;
 	stats->mean += delta / stats->received;
 	stats->m2 += delta * (ms - stats->mean);
@@ -85,6 +87,27 @@ stats_stddev(const struct stats *stats)
 	return stats_round(sqrt(fmax(stats->m2, 0) / stats->received), 3);
 }
 
+static int
+by_value(const void *a, const void *b)
+{
+	float left = *(const float *) a, right = *(const float *) b;
+
+	return (left > right) - (left < right);
+}
+
+double
+stats_median(const struct stats *stats)
+{
+	float sorted[STATS_PROBES_MAX];
+	uint32_t n = stats->received;
+
+	if (n == 0)
+		return 0;
+	memcpy(sorted, stats->ms, n * sizeof(sorted[0]));
+	qsort(sorted, n, sizeof(sorted[0]), by_value);
+	return stats_round(((double) sorted[(n - 1) / 2] + sorted[n / 2]) / 2, 3);
+}
+
 double
 stats_jitter(const struct stats *stats)
 {
@@ -105,6 +128,7 @@ stats_emit(const struct stats *stats, const struct stats_names *names, struct re
 	result_metric(result, names->avg, stats_round(stats->mean, 3));
 	result_metric(result, names->max, stats_round(stats->max, 3));
 	result_metric(result, names->stddev, stats_stddev(stats));
+	result_metric(result, names->median, stats_median(stats));
 	result_metric(result, "jitter.ms", stats_jitter(stats));
 }
 

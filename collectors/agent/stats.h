@@ -19,7 +19,7 @@
 /* Names of the metrics of one measured quantity, string literals. */
 struct stats_names
 {
-	const char *min, *avg, *max, *stddev;
+	const char *min, *avg, *max, *stddev, *median;
 };
 
 extern const struct stats_names stats_rtt;     /* rtt.min.ms ... */
@@ -37,6 +37,7 @@ struct stats
 	double jitter_sum;  /* of |difference| of consecutive answers */
 	uint32_t highest;   /* highest sequence number answered */
 	bool seen[STATS_PROBES_MAX];
+	float ms[STATS_PROBES_MAX]; /* of the answers, for the median: 24 bits hold 1 us in 16 s */
 };
 
 void stats_init(struct stats *stats);
@@ -48,6 +49,7 @@ bool stats_received(struct stats *stats, uint32_t seq, double ms);
 
 double stats_loss(const struct stats *stats);   /* 0..1, four decimals; 0 when nothing was sent */
 double stats_stddev(const struct stats *stats); /* population, three decimals */
+double stats_median(const struct stats *stats); /* three decimals; the mean of the middle two */
 double stats_jitter(const struct stats *stats); /* three decimals; 0 with fewer than two answers */
 
 /* Adds loss.ratio, packets.sent and packets.received, and, where there was an answer, the

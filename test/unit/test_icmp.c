@@ -339,8 +339,7 @@ fake_open(struct fake *fake, uint32_t count)
 	/* as if every packet but the last had been sent */
 	for (uint32_t i = 0; i + 1 < count; i++)
 	{
-		fake->run->packets[i].sent = probe_now();
-		fake->run->packets[i].sent_unix = probe_now_unix();
+		stamp_begin(&fake->run->packets[i].times);
 		fake->run->next++;
 		fake->run->outstanding++;
 		stats_sent(&fake->run->stats);

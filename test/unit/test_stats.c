@@ -80,6 +80,24 @@ test_spread_far_from_zero(void **state)
 }
 
 static void
+test_median(void **state)
+{
+	const double odd[] = {9, 1, 5}, even[] = {100, 1, 3, 2}, one[] = {0.25};
+	struct stats s;
+	struct result r = {0};
+
+	feed(&s, odd, 3);
+	assert_true(stats_median(&s) == 5);
+	feed(&s, even, 4); /* 1 2 3 100: between 2 and 3 */
+	assert_true(stats_median(&s) == 2.5);
+	assert_false(stats_received(&s, 0, 50)); /* a duplicate changes nothing */
+	assert_true(stats_median(&s) == 2.5);
+	feed(&s, one, 1);
+	stats_emit(&s, &stats_rtt, &r);
+	assert_true(metric(&r, "rtt.median.ms") == 0.25);
+}
+
+static void
 test_loss_has_four_decimals(void **state)
 {
 	struct stats s;
@@ -156,6 +174,7 @@ main(void)
 	    cmocka_unit_test(test_nothing_sent),
 	    cmocka_unit_test(test_spread),
 	    cmocka_unit_test(test_spread_far_from_zero),
+	    cmocka_unit_test(test_median),
 	    cmocka_unit_test(test_loss_has_four_decimals),
 	    cmocka_unit_test(test_duplicates_change_no_time),
 	    cmocka_unit_test(test_reordering_counts_late_ones),

@@ -2,14 +2,13 @@
  *
  * engine.c -- the sockets of the icmp canary and the way from a packet to its run.
  *
- * Replies are read in batches and carry the kernel's receive time, so that a busy loop adds
- * nothing to a round-trip time. A raw socket sees every ICMP packet of the machine: the
+ * Packets are read in batches and carry the kernel's times of sending and receiving, so that a busy
+ * loop adds nothing to a round-trip time. A raw socket sees every ICMP packet of the machine: the
  * kernel's filter leaves replies and errors, the token picks ours. A ping socket
  * (net.ipv4.ping_group_range) sees its own replies only, and errors on its error queue.
  */
 #include <errno.h>
 #include <event2/event.h>
-#include <linux/errqueue.h>
 #include <linux/icmp.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
@@ -22,13 +21,16 @@
 #include "agent/icmp/icmp.h"
 
 #define BATCH          16
-#define BATCHES_A_TURN 8             /* then the rest of the loop has its turn */
+#define BATCHES_A_TURN 8 /* then the rest of the loop has its turn */
+/* A ping socket tells the ICMP error about any run's packet to whoever calls next. That was not about this
+ * packet, and the error queue has it with the right one. */
+#define SEND_TRIES     3
 #define RECEIVE_BUFFER (1024 * 1024) /* thousands of replies may come while a TLS handshake runs */
 
 union control
 {
 	struct cmsghdr align;
-	char bytes[256];
+	char bytes[STAMP_CONTROL_BYTES];
 };
 
 struct slot_list
@@ -41,6 +43,7 @@ struct icmp_socket
 	struct canary_env *env;
 	int family, fd;
 	bool raw;
+	enum stamp_kind stamps;
 	int df; /* state of the socket: 0, 1, -1 unknown */
 	struct event reader;
 };
@@ -85,7 +88,6 @@ set_options(int family, int fd, bool raw)
 	                                1U << ICMP_TIME_EXCEEDED | 1U << ICMP_PARAMETERPROB)};
 	struct icmp6_filter filter6;
 
-	setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on));
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) != 0)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 	if (raw && family == AF_INET)
@@ -188,7 +190,7 @@ find_run(struct icmp_engine *engine, const struct icmp_socket *socket, const str
 
 static void
 dispatch(struct icmp_socket *socket, const struct icmp_seen *seen,
-         const struct sockaddr_storage *from, int64_t received_unix)
+         const struct sockaddr_storage *from, int64_t received)
 {
 	struct canary_run *run;
 	uint32_t number;
@@ -199,103 +201,76 @@ dispatch(struct icmp_socket *socket, const struct icmp_seen *seen,
 	if (run == NULL)
 		return;
 	if (seen->kind == ICMP_REPLY)
-		icmp_run_reply(run, number, received_unix);
+		icmp_run_reply(run, number, received);
 	else
 		icmp_run_problem(run, number, seen, from);
-}
-
-/* The kernel's receive time; 0 when it gave none. */
-static int64_t
-received_at(struct msghdr *message)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c))
-	{
-		struct timespec ts;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS)
-			continue;
-		memcpy(&ts, CMSG_DATA(c), sizeof(ts));
-		return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
-	}
-	return 0;
 }
 
 static void
 read_message(struct icmp_socket *socket, struct mmsghdr *message)
 {
 	const uint8_t *data = message->msg_hdr.msg_iov->iov_base;
-	int64_t stamp = received_at(&message->msg_hdr);
 	struct icmp_seen seen;
 
 	if (socket->family == AF_INET)
 		icmp4_read(data, message->msg_len, socket->raw, &seen);
 	else
 		icmp6_read(data, message->msg_len, &seen);
-	dispatch(socket, &seen, message->msg_hdr.msg_name, stamp ? stamp : probe_now_unix());
+	dispatch(socket, &seen, message->msg_hdr.msg_name, stamp_received(&message->msg_hdr));
 }
 
-/* ---- ping sockets: errors come on a queue of their own ---- */
+/* ---- the error queue: stamps of what was sent, and ICMP errors for ping sockets ---- */
+
+struct copy
+{
+	struct icmp_socket *socket;
+	int64_t at;
+};
+
+static bool
+on_copy(const struct icmp_seen *seen, void *arg)
+{
+	const struct copy *copy = arg;
+	uint32_t number;
+	struct canary_run *run = find_run(copy->socket->env->icmp, copy->socket, seen, &number);
+
+	if (run)
+		icmp_run_stamped(run, number, copy->at);
+	return run != NULL;
+}
 
 static void
-read_error(struct icmp_socket *socket, struct msghdr *message, size_t len)
+read_error(struct icmp_socket *socket, struct mmsghdr *message)
 {
-	struct sockaddr_storage from = {0};
+	struct msghdr *header = &message->msg_hdr;
+	const uint8_t *data = header->msg_iov->iov_base;
+	size_t len = message->msg_len < ICMP_READ_MAX ? message->msg_len : ICMP_READ_MAX;
+	bool v6 = socket->family == AF_INET6;
+	struct copy copy = {socket, stamp_sent(header)};
+	struct sockaddr_storage from;
+	struct sockaddr_in *in4 = header->msg_name;
+	struct sockaddr_in6 *in6 = header->msg_name;
+	struct icmp_seen what, seen;
 
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c))
+	if (copy.at)
 	{
-		bool v4 = c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR;
-		bool v6 = c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR;
-		struct sock_extended_err error;
-		struct sockaddr_in *in4 = message->msg_name;
-		struct sockaddr_in6 *in6 = message->msg_name;
-		struct icmp_seen seen;
-
-		if ((!v4 && !v6) || c->cmsg_len < CMSG_LEN(sizeof(error)))
-			continue;
-		memcpy(&error, CMSG_DATA(c), sizeof(error));
-		if (error.ee_origin != SO_EE_ORIGIN_ICMP && error.ee_origin != SO_EE_ORIGIN_ICMP6)
-			continue;
-		icmp_quoted_read(message->msg_iov->iov_base, len, v6, &seen);
-		icmp_problem(v6, error.ee_type, error.ee_code, &seen);
-		if (seen.error == ERROR_NONE)
-			continue;
-		if (error.ee_errno == EMSGSIZE)
-			seen.mtu = error.ee_info;
-		memcpy(seen.destination, v4 ? (void *) &in4->sin_addr : (void *) &in6->sin6_addr,
-		       v4 ? 4 : 16);
-		if (c->cmsg_len >= CMSG_LEN(sizeof(error) + (v4 ? sizeof(*in4) : sizeof(*in6))))
-			memcpy(&from, CMSG_DATA(c) + sizeof(error), v4 ? sizeof(*in4) : sizeof(*in6));
-		dispatch(socket, &seen, &from, 0);
+		icmp_copy_read(data, len, v6, on_copy, &copy);
+		return;
 	}
+	if (!icmp_queued(header, &what, &from))
+		return;
+	icmp_quoted_read(data, len, v6, &seen);
+	seen.error = what.error;
+	seen.text = what.text;
+	seen.mtu = what.mtu;
+	memcpy(seen.destination, v6 ? (void *) &in6->sin6_addr : (void *) &in4->sin_addr, v6 ? 16 : 4);
+	dispatch(socket, &seen, &from, 0);
 }
 
-/* Empties the queue; whatever is in it is not worth a second look, so errors just end the loop. */
-static void
-read_errors(struct icmp_socket *socket)
-{
-	struct icmp_engine *engine = socket->env->icmp;
-	uint8_t data[ICMP_READ_MAX];
-	union control control;
-
-	for (int i = 0; i < BATCH * BATCHES_A_TURN; i++)
-	{
-		struct iovec vector = {data, sizeof(data)};
-		struct msghdr message = {.msg_name = &engine->names[0],
-		                         .msg_namelen = sizeof(engine->names[0]),
-		                         .msg_iov = &vector,
-		                         .msg_iovlen = 1,
-		                         .msg_control = &control,
-		                         .msg_controllen = sizeof(control)};
-		ssize_t n = recvmsg(socket->fd, &message, MSG_ERRQUEUE);
-
-		if (n < 0)
-			return;
-		read_error(socket, &message, (size_t) n);
-	}
-}
-
+/* Reads up to BATCH messages of a queue; how many there were, below 0 when none. */
 static int
-read_batch(struct icmp_socket *socket)
+read_batch(struct icmp_socket *socket, int flags,
+           void (*take)(struct icmp_socket *socket, struct mmsghdr *message))
 {
 	struct icmp_engine *engine = socket->env->icmp;
 	int n;
@@ -310,9 +285,9 @@ read_batch(struct icmp_socket *socket)
 		                                              .msg_control = &engine->controls[i],
 		                                              .msg_controllen = sizeof(union control)};
 	}
-	n = recvmmsg(socket->fd, engine->messages, BATCH, MSG_DONTWAIT, NULL);
+	n = recvmmsg(socket->fd, engine->messages, BATCH, MSG_DONTWAIT | flags, NULL);
 	for (int i = 0; i < n; i++)
-		read_message(socket, &engine->messages[i]);
+		take(socket, &engine->messages[i]);
 	return n;
 }
 
@@ -321,10 +296,13 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct icmp_socket *socket = arg;
 
-	if (!socket->raw)
-		read_errors(socket);
+	/* Stamps first: the reply to a packet is later than the stamp of it. */
+	if (!socket->raw || socket->stamps == STAMP_BOTH)
+		for (int i = 0; i < BATCHES_A_TURN; i++)
+			if (read_batch(socket, MSG_ERRQUEUE, read_error) < BATCH)
+				break;
 	for (int i = 0; i < BATCHES_A_TURN; i++)
-		if (read_batch(socket) < BATCH)
+		if (read_batch(socket, 0, read_message) < BATCH)
 			return;
 }
 
@@ -354,6 +332,7 @@ icmp_engine_ready(struct canary_env *env)
 		socket->df = -1;
 		if (socket->fd < 0)
 			continue;
+		socket->stamps = stamp_ask(socket->fd);
 		event_assign(&socket->reader, env->base, socket->fd, EV_READ | EV_PERSIST, on_readable,
 		             socket);
 		event_add(&socket->reader, NULL);
@@ -450,13 +429,17 @@ icmp_engine_send(struct canary_env *env, struct canary_run *run, uint32_t number
 	                         .msg_iov = &vector,
 	                         .msg_iovlen = 1};
 	union control control = {0};
+	int tries = socket->raw ? 1 : SEND_TRIES, error;
 
 	icmp_request_write(engine->packet, family == AF_INET6, run->id, sequence,
 	                   run->secret | sequence, run->cmd->payload_bytes);
 	if (run->cmd->dscp)
 		put_dscp(&message, &control, family, run->cmd->dscp);
 	set_df(socket, run->cmd->df);
-	run->packets[number].sent = probe_now();
-	run->packets[number].sent_unix = probe_now_unix();
-	return sendmsg(socket->fd, &message, MSG_DONTWAIT) < 0 ? errno : 0;
+	do
+	{
+		stamp_begin(&run->packets[number].times);
+		error = sendmsg(socket->fd, &message, MSG_DONTWAIT) < 0 ? errno : 0;
+	} while (error && error != EAGAIN && error != ENOBUFS && --tries > 0);
+	return error;
 }

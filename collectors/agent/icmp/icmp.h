@@ -19,6 +19,7 @@
 
 #include "agent/icmp/wire.h"
 #include "agent/probe.h"
+#include "agent/stamp.h"
 #include "agent/stats.h"
 
 #define ICMP_COUNT_MIN        1
@@ -53,7 +54,7 @@ enum icmp_packet_state
 
 struct icmp_packet
 {
-	int64_t sent_unix, sent; /* wall clock, for kernel receive stamps; monotonic, to check it */
+	struct stamp_times times;
 	enum icmp_packet_state state;
 };
 
@@ -72,6 +73,7 @@ struct canary_run
 	uint32_t next;        /* number of the next packet */
 	uint32_t outstanding; /* sent, neither answered nor failed */
 	struct stats stats;
+	enum stamp_kind stamps;
 	/* The first error that was seen; it is the cause when nothing was answered. */
 	enum error_type error_type;
 	char error[RESULT_ERROR_MAX];
@@ -91,8 +93,9 @@ void icmp_engine_remove(struct canary_run *run);
 /* 0 or an errno. Stamps the packet right before it goes. */
 int icmp_engine_send(struct canary_env *env, struct canary_run *run, uint32_t number);
 
-/* run.c, called by the engine. received_unix is the kernel's receive time. */
-void icmp_run_reply(struct canary_run *run, uint32_t number, int64_t received_unix);
+/* run.c, called by the engine. at is the kernel's send time, received its receive time or 0. */
+void icmp_run_stamped(struct canary_run *run, uint32_t number, int64_t at);
+void icmp_run_reply(struct canary_run *run, uint32_t number, int64_t received);
 void icmp_run_problem(struct canary_run *run, uint32_t number, const struct icmp_seen *seen,
                       const struct sockaddr_storage *from);
 

@@ -49,6 +49,8 @@ icmp_result(struct canary_run *run, struct result *result)
 		                 icmp_engine_raw(run->probe.env, run->peer.addr.ss_family) ? "raw"
 		                                                                           : "ping");
 	}
+	if (run->stats.received > 0)
+		result_attribute(result, "probectl.timestamps", "%s", stamp_kind_name(run->stamps));
 	if (run->error_type != ERROR_NONE)
 		result_attribute(result, "probectl.icmp.error", "%s", run->error);
 	if (run->error_from[0])

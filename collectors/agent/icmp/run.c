@@ -68,7 +68,7 @@ send_failed(struct canary_run *run, uint32_t number, int error)
 {
 	struct probe scratch = {0};
 
-	probe_fail_errno(&scratch, error, "send");
+	probe_fail_local(&scratch, error, "send");
 	note_error(run, scratch.error_type, scratch.error);
 	run->packets[number].state = ICMP_FAILED;
 }
@@ -108,17 +108,18 @@ on_send(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* The kernel's stamp and ours are of the wall clock; when that was stepped in between, the
- * monotonic clock tells, at the price of the time the packet waited to be read. */
 void
-icmp_run_reply(struct canary_run *run, uint32_t number, int64_t received_unix)
+icmp_run_stamped(struct canary_run *run, uint32_t number, int64_t at)
+{
+	run->packets[number].times.stamped = at;
+}
+
+void
+icmp_run_reply(struct canary_run *run, uint32_t number, int64_t received)
 {
 	struct icmp_packet *packet = &run->packets[number];
-	int64_t longest = probe_now() - packet->sent;
-	int64_t rtt = received_unix - packet->sent_unix;
+	int64_t rtt = stamp_rtt(&packet->times, received, &run->stamps);
 
-	if (rtt < 0 || rtt > longest)
-		rtt = longest;
 	stats_received(&run->stats, number, (double) rtt / 1e6);
 	if (packet->state != ICMP_WAITING)
 		return;
@@ -225,6 +226,7 @@ icmp_start(struct canary_env *env, const struct test_spec *spec, const void *cmd
 		return NULL;
 	run->cmd = parsed;
 	stats_init(&run->stats);
+	run->stamps = STAMP_BOTH;
 	probe_init(&run->probe, env, spec, done, arg, on_limit, run);
 	evtimer_assign(&run->sender, env->base, on_send, run);
 	if (icmp_engine_ready(env))

@@ -7,6 +7,9 @@
  */
 #include "agent/icmp/wire.h"
 
+#include <errno.h>
+#include <linux/errqueue.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "lib/buf.h"
@@ -264,4 +267,58 @@ icmp6_read(const uint8_t *data, size_t len, struct icmp_seen *seen)
 		seen->mtu = 0;
 	if (skip_header6(&c, seen->destination, &protocol) && protocol == PROTO_ICMP6)
 		read_quoted(&c, true, seen);
+}
+
+bool
+icmp_queued(struct msghdr *message, struct icmp_seen *seen, struct sockaddr_storage *from)
+{
+	memset(seen, 0, sizeof(*seen));
+	memset(from, 0, sizeof(*from));
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c))
+	{
+		bool v4 = c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR;
+		bool v6 = c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR;
+		size_t name = v4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+		struct sock_extended_err error;
+
+		if ((!v4 && !v6) || c->cmsg_len < CMSG_LEN(sizeof(error)))
+			continue;
+		memcpy(&error, CMSG_DATA(c), sizeof(error));
+		if (error.ee_origin != SO_EE_ORIGIN_ICMP && error.ee_origin != SO_EE_ORIGIN_ICMP6)
+			continue;
+		icmp_problem(v6, error.ee_type, error.ee_code, seen);
+		seen->os_error = (int) error.ee_errno;
+		if (error.ee_errno == EMSGSIZE)
+			seen->mtu = error.ee_info;
+		if (c->cmsg_len >= CMSG_LEN(sizeof(error) + name))
+			memcpy(from, CMSG_DATA(c) + sizeof(error), name);
+		return seen->error != ERROR_NONE;
+	}
+	return false;
+}
+
+/* Headers below IP have an even number of bytes: none on a tunnel, 14 on Ethernet, more with tags. */
+#define LINK_HEADER_MAX 32
+
+bool
+icmp_copy_read(const uint8_t *data, size_t len, bool v6,
+               bool (*found)(const struct icmp_seen *seen, void *arg), void *arg)
+{
+	for (size_t at = 0; at <= LINK_HEADER_MAX && at < len; at += 2)
+	{
+		struct icmp_seen seen = {0};
+		struct cursor c;
+		uint8_t protocol = 0;
+		bool ip;
+
+		cursor_init(&c, data + at, len - at);
+		ip = v6 ? skip_header6(&c, seen.destination, &protocol)
+		        : skip_header4(&c, seen.destination, &protocol);
+		if (!ip || protocol != (v6 ? PROTO_ICMP6 : PROTO_ICMP))
+			continue;
+		read_quoted(&c, v6, &seen);
+		if (seen.kind == ICMP_PROBLEM && seen.has_token && found(&seen, arg))
+			return true;
+	}
+	return false;
 }

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "agent/result.h"
 
@@ -43,6 +44,7 @@ struct icmp_seen
 	enum error_type error;
 	const char *text; /* "network unreachable" */
 	uint32_t mtu;     /* of the next hop, for a packet that is too big; else 0 */
+	int os_error;     /* from the error queue only: the errno the kernel makes of it */
 };
 
 /* An echo request of ICMP_HEADER + payload bytes. The checksum is that of IPv4; for IPv6 the
@@ -59,5 +61,14 @@ void icmp_problem(bool v6, uint8_t type, uint8_t code, struct icmp_seen *seen);
 
 /* An echo request quoted by the kernel's error queue: it starts at its ICMP header. */
 void icmp_quoted_read(const uint8_t *data, size_t len, bool v6, struct icmp_seen *seen);
+
+/* Error, words and MTU of an ICMP error that the kernel put on a socket's error queue, and who sent it;
+ * the quoted packet is in the message's data and not read here. False when the message is something else. */
+bool icmp_queued(struct msghdr *message, struct icmp_seen *seen, struct sockaddr_storage *from);
+
+/* The copy of a packet of ours that the kernel stamped: headers of unknown layers, IP, ICMP echo
+ * request. Calls found with each place that looks like one, until that says it was it. */
+bool icmp_copy_read(const uint8_t *data, size_t len, bool v6,
+                    bool (*found)(const struct icmp_seen *seen, void *arg), void *arg);
 
 #endif
