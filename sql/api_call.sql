@@ -132,7 +132,7 @@ $$;
 CALL regress.refused(:'admin_token', 'POST', '/v1/tests', '{}', '[]', '"text"', '5', 'null', 'true', '[[[]]]',
   '{"type": "icmp"}', '{"target": "x"}', '{"type": "smtp", "target": "x"}', '{"type": 5, "target": "x"}', '{"type": null, "target": "x"}', '{"type": "icmp", "target": ""}',
   '{"type": "icmp", "target": ["x"]}', '{"type": "icmp", "target": {"x": 1}}', '{"type": "icmp", "target": "a b"}', '{"type": "icmp", "target": "a\u0007b"}',
-  '{"type": "icmp", "target": "a/b"}', '{"type": "http", "target": "ftp://x/"}', '{"type": "http", "target": "https://"}', '{"type": "tcp", "target": "host"}',
+  '{"type": "icmp", "target": "a/b"}', '{"type": "http", "target": "ftp://x/"}', '{"type": "http", "target": "https://"}', '{"type": "tcp", "target": "host"}', '{"type": "udp", "target": "host"}',
   '{"type": "icmp", "target": "x", "nmae": "y"}', '{"type": "icmp", "target": "x", "tenant_id": "y"}', '{"type": "icmp", "target": "x", "test_id": "y"}',
   '{"type": "icmp", "target": "x", "name": ""}', '{"type": "icmp", "target": "x", "name": null}',
   '{"type": "icmp", "target": "x", "interval_seconds": 0}', '{"type": "icmp", "target": "x", "interval_seconds": 86401}', '{"type": "icmp", "target": "x", "interval_seconds": "60"}',

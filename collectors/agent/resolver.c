@@ -77,7 +77,8 @@ struct question
 	uint16_t type, id;
 	unsigned server, round;
 	bool servfail;   /* a server answered that it cannot */
-	int local_error; /* errno of a socket that could not be made */
+	int local_error; /* errno of a socket that could not be made, or of no way to any server */
+	bool asked;      /* a server was sent the question */
 	int fd;
 	struct event event;
 	int64_t deadline;
@@ -565,9 +566,15 @@ question_send(struct question *q)
 			continue;
 		}
 		event_assign(&q->event, resolver->base, q->fd, EV_READ, on_question, q);
-		if (connect(q->fd, (const struct sockaddr *) &server->addr, server->len) != 0 ||
-		    send(q->fd, message, len, 0) != (ssize_t) len)
+		if (connect(q->fd, (const struct sockaddr *) &server->addr, server->len) != 0)
+		{
+			if (errno == ENETUNREACH || errno == ENETDOWN)
+				q->local_error = errno;
 			continue;
+		}
+		if (send(q->fd, message, len, 0) != (ssize_t) len)
+			continue;
+		q->asked = true;
 		q->state = QUESTION_UDP;
 		q->deadline = probe_now() + (int64_t) resolver->conf.timeout * 1000000000;
 		question_wait(q, EV_READ);
@@ -586,6 +593,7 @@ question_start(struct question *q, uint16_t type)
 	q->server = q->round = 0;
 	q->servfail = false;
 	q->local_error = 0;
+	q->asked = false;
 	q->state = QUESTION_UDP;
 	if (dnscache_get(resolver->cache, &q->query->wire, type, &q->answer, probe_now() / 1000000000))
 		question_end(q);
@@ -683,7 +691,7 @@ answer_collect(struct resolver_query *query, const struct question *q)
 static void
 query_combine(struct resolver_query *query)
 {
-	bool timeout = false;
+	bool timeout = false, asked = false;
 	int local_error = 0;
 
 	for (int i = 0; i < 2; i++)
@@ -695,6 +703,7 @@ query_combine(struct resolver_query *query)
 			continue;
 		if (q->state == QUESTION_DONE && q->answer.verdict == DNS_ADDRESSES)
 			answer_collect(query, q);
+		asked |= q->asked;
 		timeout |= q->answer.verdict == DNS_FOREIGN;
 		local_error = q->local_error ? q->local_error : local_error;
 		query->saw_servfail |= q->answer.verdict == DNS_SERVFAIL;
@@ -706,7 +715,7 @@ query_combine(struct resolver_query *query)
 		answer_sort(&query->answer);
 		query->ready = true;
 	}
-	else if (timeout && local_error)
+	else if (timeout && local_error && !asked)
 		answer_fail(query, ERROR_LOCAL_FAULT, strerror(local_error));
 	else if (timeout)
 		answer_fail(query, ERROR_DNS_TIMEOUT, "no name server answered");

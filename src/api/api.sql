@@ -234,16 +234,16 @@ CREATE OR REPLACE FUNCTION probectl_internal.test_check(t probectl.test) RETURNS
 DECLARE
   param record;
 BEGIN
-  IF t.type NOT IN ('icmp', 'tcp', 'http', 'dns') THEN
-    PERFORM probectl_internal.invalid('type', '"type" must be icmp, tcp, http or dns');
+  IF t.type NOT IN ('icmp', 'tcp', 'udp', 'http', 'dns') THEN
+    PERFORM probectl_internal.invalid('type', '"type" must be icmp, tcp, udp, http or dns');
   END IF;
   IF t.target ~ '[[:space:][:cntrl:]]' THEN
     PERFORM probectl_internal.invalid('target', 'a target holds no spaces');
   END IF;
   IF t.type = 'http' AND t.target !~* '^https?://[^/?#]' THEN
     PERFORM probectl_internal.invalid('target', 'the target of an http test is a URL: https://example.net/');
-  ELSIF t.type = 'tcp' AND t.target !~ ':[0-9]{1,5}$' AND NOT t.params ? 'port' THEN
-    PERFORM probectl_internal.invalid('target', 'the target of a tcp test is host:port, or a host with the param port');
+  ELSIF t.type IN ('tcp', 'udp') AND t.target !~ ':[0-9]{1,5}$' AND NOT t.params ? 'port' THEN
+    PERFORM probectl_internal.invalid('target', format('the target of a %s test is host:port, or a host with the param port', t.type));
   ELSIF t.type = 'dns' AND t.target ~ '[/?#:]' THEN
     PERFORM probectl_internal.invalid('target', 'the target of a dns test is a name');
   ELSIF t.type = 'icmp' AND t.target ~ '[/?#]' THEN

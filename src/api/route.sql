@@ -5,15 +5,15 @@ CREATE OR REPLACE FUNCTION probectl_internal.api_schemas() RETURNS jsonb
   "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "object", "required": ["code", "message"], "properties": {
     "code": {"type": "string"}, "message": {"type": "string"}, "field": {"type": "string"}, "request_id": {"type": "string"}}}}},
   "Test": {"type": "object", "properties": {
-    "test_id": {"type": "string", "format": "uuid"}, "name": {"type": "string"}, "type": {"type": "string", "enum": ["icmp", "tcp", "http", "dns"]},
+    "test_id": {"type": "string", "format": "uuid"}, "name": {"type": "string"}, "type": {"type": "string", "enum": ["icmp", "tcp", "udp", "http", "dns"]},
     "target": {"type": "string"}, "interval_seconds": {"type": "integer"}, "timeout_seconds": {"type": "number"},
     "params": {"type": "object", "additionalProperties": true}, "enabled": {"type": "boolean"},
     "agent_id": {"type": ["string", "null"], "format": "uuid", "description": "null: every agent of the tenant"},
     "project_id": {"type": ["string", "null"], "format": "uuid", "description": "null: the tenant as a whole"},
     "created_at": {"type": "string", "format": "date-time"}, "updated_at": {"type": "string", "format": "date-time"}, "revision": {"type": "integer"}}},
   "TestInput": {"type": "object", "additionalProperties": false, "properties": {
-    "name": {"type": "string", "minLength": 1, "maxLength": 128}, "type": {"type": "string", "enum": ["icmp", "tcp", "http", "dns"]},
-    "target": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "host for icmp, host:port for tcp, URL for http, name for dns"},
+    "name": {"type": "string", "minLength": 1, "maxLength": 128}, "type": {"type": "string", "enum": ["icmp", "tcp", "udp", "http", "dns"]},
+    "target": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "host for icmp, host:port for tcp and udp, URL for http, name for dns"},
     "interval_seconds": {"type": "integer", "minimum": 1, "maximum": 86400, "default": 60},
     "timeout_seconds": {"type": "number", "minimum": 0.1, "maximum": 60, "default": 3},
     "params": {"type": "object", "description": "parameters of the canary type, docs/30-agents.md"},

@@ -27,6 +27,8 @@ test_parameters(void **state)
 	    {"host:80", "count", "-1", "param count"},
 	    {"host:80", "count", "3x", "param count"},
 	    {"host:80", "dscp", "64", "param dscp"},
+	    {"host:80", "hold_ms", "10001", "param hold_ms"},
+	    {"host:80", "hold_ms", "334", "do not fit into the timeout"},
 	    {"host:80", "ip_version", "5", "param ip_version"},
 	    {"host:80", "colour", "red", "unknown"},
 	};
@@ -140,7 +142,83 @@ test_silent_peer_times_out(void **state)
 	close(fd);
 }
 
-/* In a fresh network namespace there is no route to anywhere. */
+/* Takes the connection, lets the client see it, and resets it: what some firewalls do. */
+static void
+serve_reset(int fd, void *arg)
+{
+	const struct linger hard = {1, 0};
+
+	for (;;)
+	{
+		int peer = accept(fd, NULL, NULL);
+
+		send(peer, "220 hello\r\n", 11, MSG_NOSIGNAL);
+		setsockopt(peer, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+		close(peer);
+	}
+}
+
+/* Ends it in order, or only speaks. */
+static void
+serve_banner(int fd, void *arg)
+{
+	int peer[8];
+
+	for (int i = 0; i < 8; i++)
+	{
+		peer[i] = accept(fd, NULL, NULL);
+		send(peer[i], "220 hello\r\n", 11, MSG_NOSIGNAL);
+		if (i == 1)
+			close(peer[i]);
+	}
+}
+
+static void
+test_reset_while_held(void **state)
+{
+	static const char *const params[] = {"count", "2", "hold_ms", "2000", NULL};
+	struct rig rig;
+	uint16_t port;
+	char target[64];
+	int fd = rig_listen(AF_INET, 16, &port);
+	pid_t pid = rig_fork(fd, serve_reset, NULL);
+
+	rig_open(&rig);
+	snprintf(target, sizeof(target), "127.0.0.1:%u", port);
+	assert_true(rig_run(&rig, "tcp", target, 10000, params));
+	rig_expect(&rig, "reset");
+	assert_true(rig_metric(&rig, "packets.received") == 0);
+	assert_true(rig.result.duration_nano < 4000 * 1000000LL); /* it did not wait for the rest */
+	rig_close(&rig);
+	rig_stop(pid);
+	close(fd);
+}
+
+static void
+test_held_connection(void **state)
+{
+	static const char *const params[] = {"count", "2", "hold_ms", "150", NULL};
+	struct rig rig;
+	uint16_t port;
+	char target[64];
+	int fd = rig_listen(AF_INET, 16, &port);
+	pid_t pid = rig_fork(fd, serve_banner, NULL);
+
+	rig_open(&rig);
+	snprintf(target, sizeof(target), "127.0.0.1:%u", port);
+	assert_true(rig_run(&rig, "tcp", target, 5000, params));
+	rig_expect(&rig, "");
+	assert_true(rig_metric(&rig, "packets.received") == 2);
+	/* The first was held for the whole time though it spoke, the second was ended; neither is a
+	 * part of the connect time. */
+	assert_true(rig.result.duration_nano >= 145 * 1000000LL);
+	assert_true(rig_metric(&rig, "connect.min.ms") < 145);
+	rig_close(&rig);
+	rig_stop(pid);
+	close(fd);
+}
+
+/* In a fresh network namespace there is no route to anywhere: the fault of this host. */
 static void
 test_no_route(void **state)
 {
@@ -156,7 +234,7 @@ test_no_route(void **state)
 		rig_open(&rig);
 		if (!rig_run(&rig, "tcp", "192.0.2.1:80", 1000, NULL))
 			_exit(2);
-		_exit(rig.result.error_type == ERROR_NET_UNREACHABLE ? 0 : 3);
+		_exit(rig.result.error_type == ERROR_LOCAL_FAULT ? 0 : 3);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
@@ -205,6 +283,8 @@ main(void)
 	    cmocka_unit_test(test_open_port_ipv6),
 	    cmocka_unit_test(test_refused),
 	    cmocka_unit_test(test_silent_peer_times_out),
+	    cmocka_unit_test(test_reset_while_held),
+	    cmocka_unit_test(test_held_connection),
 	    cmocka_unit_test(test_no_route),
 	    cmocka_unit_test(test_wrong_family_is_a_configuration_error),
 	    cmocka_unit_test(test_cancelled_run_says_nothing),

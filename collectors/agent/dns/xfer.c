@@ -91,16 +91,30 @@ peer_text(const struct xfer *x, char *buf, size_t len)
 }
 
 static void
-fail_errno(struct xfer *x, int error, const char *what)
+fail_call(struct xfer *x, int error, const char *what,
+          void (*fail)(struct probe *probe, int error, const char *what))
 {
 	struct probe scratch = {0};
 	char peer[96], text[160];
 
 	peer_text(x, peer, sizeof(peer));
 	snprintf(text, sizeof(text), "%s %s", what, peer);
-	probe_fail_errno(&scratch, error, text);
+	fail(&scratch, error, text);
 	xfer_fail(x, scratch.error_type, "%.200s", scratch.error);
 	finish(x);
+}
+
+static void
+fail_errno(struct xfer *x, int error, const char *what)
+{
+	fail_call(x, error, what, probe_fail_errno);
+}
+
+/* Of a call that fails before anything was sent. */
+static void
+fail_local(struct xfer *x, int error, const char *what)
+{
+	fail_call(x, error, what, probe_fail_local);
 }
 
 static void
@@ -248,7 +262,7 @@ datagram_start(struct xfer *x)
 	event_assign(&x->event, x->base, x->fd, EV_READ | EV_PERSIST, on_socket, x);
 	if (connect(x->fd, (const struct sockaddr *) &x->server.addr, x->server.len) != 0)
 	{
-		fail_errno(x, errno, "reach");
+		fail_local(x, errno, "reach");
 		return;
 	}
 	event_add(&x->event, NULL);
@@ -504,7 +518,7 @@ stream_start(struct xfer *x)
 	    errno == EINPROGRESS)
 		event_add(&x->event, NULL);
 	else
-		fail_errno(x, errno, "connect to");
+		fail_local(x, errno, "connect to");
 }
 
 /* ---- events ---- */

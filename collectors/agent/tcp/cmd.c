@@ -9,8 +9,8 @@
 
 #include "agent/tcp/tcp.h"
 
-static const char *const known[] = {"port",       "count", "dscp", "connect_timeout_ms",
-                                    "ip_version", NULL};
+static const char *const known[] = {"port",    "count",      "dscp", "connect_timeout_ms",
+                                    "hold_ms", "ip_version", NULL};
 
 static bool
 cmd_fill(const struct test_spec *spec, struct tcp_cmd *cmd, char *err, size_t errlen)
@@ -27,6 +27,7 @@ cmd_fill(const struct test_spec *spec, struct tcp_cmd *cmd, char *err, size_t er
 	    !probe_param_uint(spec, "dscp", 0, TCP_DSCP_MAX, &cmd->dscp, err, errlen) ||
 	    !probe_param_uint(spec, "connect_timeout_ms", TCP_CONNECT_TIMEOUT_MIN,
 	                      TCP_CONNECT_TIMEOUT_MAX, &cmd->connect_timeout_ms, err, errlen) ||
+	    !probe_param_uint(spec, "hold_ms", 0, TCP_HOLD_MAX, &cmd->hold_ms, err, errlen) ||
 	    !probe_param_family(spec, &cmd->family, err, errlen))
 		return false;
 	if (cmd->port == 0)
@@ -37,6 +38,13 @@ cmd_fill(const struct test_spec *spec, struct tcp_cmd *cmd, char *err, size_t er
 	if (target.port != 0 && cmd->port != target.port)
 	{
 		snprintf(err, errlen, "param port: is %u, but the target says %u", cmd->port, target.port);
+		return false;
+	}
+	if ((uint64_t) cmd->hold_ms * cmd->count >= spec->timeout_ms)
+	{
+		snprintf(err, errlen,
+		         "param hold_ms: %u connections of %u ms do not fit into the timeout of %u ms",
+		         cmd->count, cmd->hold_ms, spec->timeout_ms);
 		return false;
 	}
 	return true;

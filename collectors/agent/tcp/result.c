@@ -33,4 +33,6 @@ tcp_result(struct canary_run *run, struct result *result)
 	/* A round that succeeded in part says what went wrong in the other. */
 	if (run->stats.received > 0 && run->error_type != ERROR_NONE)
 		result_attribute(result, "probectl.tcp.error", "%s", run->error);
+	if (run->error_from[0])
+		result_attribute(result, "probectl.tcp.error.from", "%s", run->error_from);
 }

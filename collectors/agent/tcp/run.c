@@ -2,7 +2,7 @@
  *
  * run.c -- a round of TCP connects, one after the other.
  *
- *   look-up -> connect -> close -> connect -> ... -> result
+ *   look-up -> connect -> (hold) -> close -> connect -> ... -> result
  *
  * Every attempt has an equal share of the time that is left, so that one lost SYN does not use up the
  * round. When an address fails before it ever worked, the next attempt takes the next one.
@@ -17,9 +17,12 @@
 #include <unistd.h>
 
 #include "agent/guard.h"
+#include "agent/icmp/wire.h"
+#include "agent/stamp.h"
 #include "agent/tcp/tcp.h"
 
 static void attempt_start(struct canary_run *run);
+static void attempt_hold(struct canary_run *run);
 
 static void
 attempt_close(struct canary_run *run)
@@ -51,17 +54,48 @@ run_finish(struct canary_run *run)
 	done(&result, arg);
 }
 
+/* The ICMP error that ended the attempt. False when it was none: a reset, silence, or this host. */
+static bool
+attempt_icmp(struct canary_run *run, struct icmp_seen *seen, struct sockaddr_storage *from)
+{
+	union
+	{
+		struct cmsghdr align;
+		char bytes[STAMP_CONTROL_BYTES];
+	} control;
+	uint8_t quoted[64];
+	struct iovec vector = {quoted, sizeof(quoted)};
+	struct msghdr message = {.msg_iov = &vector,
+	                         .msg_iovlen = 1,
+	                         .msg_control = &control,
+	                         .msg_controllen = sizeof(control)};
+
+	return run->fd >= 0 && recvmsg(run->fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0 &&
+	       icmp_queued(&message, seen, from);
+}
+
+/* Before the attempt's socket is closed. at_once: the call itself failed, nothing was sent. */
 static void
-attempt_failed(struct canary_run *run, int error)
+attempt_failed(struct canary_run *run, int error, bool at_once)
 {
 	struct probe scratch = {0};
+	struct sockaddr_storage from;
+	struct icmp_seen seen;
 	char peer[64], what[128];
 
 	if (run->error_type == ERROR_NONE)
 	{
 		probe_address_text(&run->answer.addresses[run->address].addr, peer, sizeof(peer));
 		snprintf(what, sizeof(what), "connect to %s port %u", peer, run->cmd->port);
-		probe_fail_errno(&scratch, error, what);
+		if (attempt_icmp(run, &seen, &from) && seen.os_error != ECONNREFUSED)
+		{
+			probe_address_text(&from, run->error_from, sizeof(run->error_from));
+			probe_fail(&scratch, seen.error, "%s: %s, says %s", what, seen.text, run->error_from);
+		}
+		else if (at_once)
+			probe_fail_local(&scratch, error, what);
+		else
+			probe_fail_errno(&scratch, error, what);
 		run->error_type = scratch.error_type;
 		memcpy(run->error, scratch.error, sizeof(run->error));
 	}
@@ -71,15 +105,13 @@ attempt_failed(struct canary_run *run, int error)
 
 /* Ends the attempt under way and begins the next; an error of 0 is a connection. */
 static void
-attempt_end(struct canary_run *run, int error)
+attempt_end(struct canary_run *run, int error, bool at_once)
 {
-	int64_t now = probe_now();
-
-	attempt_close(run);
 	if (error)
-		attempt_failed(run, error);
+		attempt_failed(run, error, at_once);
 	else
-		stats_received(&run->stats, run->number, (double) (now - run->began) / 1e6);
+		stats_received(&run->stats, run->number, (double) run->took / 1e6);
+	attempt_close(run);
 	run->number++;
 	if (run->number == run->cmd->count)
 		run_finish(run);
@@ -87,16 +119,58 @@ attempt_end(struct canary_run *run, int error)
 		attempt_start(run);
 }
 
+/* What the peer says is not of interest; that it ends the connection in order is its right. */
+static void
+on_held(evutil_socket_t fd, short what, void *arg)
+{
+	struct canary_run *run = arg;
+	char heard[4096];
+	ssize_t n = 0;
+
+	if (what & EV_READ)
+		n = recv(fd, heard, sizeof(heard), MSG_DONTWAIT);
+	if (n > 0 || (n < 0 && errno == EAGAIN))
+		attempt_hold(run);
+	else
+		attempt_end(run, n < 0 ? errno : 0, false);
+}
+
+/* A connection that is made and torn down again by something on the way: who looks away at once misses it. */
+static void
+attempt_hold(struct canary_run *run)
+{
+	int64_t left = run->began + run->took + (int64_t) run->cmd->hold_ms * 1000000 - probe_now();
+	struct timeval tv = {left / 1000000000, left % 1000000000 / 1000};
+
+	if (left <= 0)
+	{
+		attempt_end(run, 0, false);
+		return;
+	}
+	event_assign(&run->event, run->probe.env->base, run->fd, EV_READ, on_held, run);
+	event_add(&run->event, &tv);
+}
+
 static void
 on_attempt(evutil_socket_t fd, short what, void *arg)
 {
 	struct canary_run *run = arg;
+	int64_t now = probe_now();
+	struct sockaddr_storage peer;
+	socklen_t peerlen = sizeof(peer);
 	int error = ETIMEDOUT;
 	socklen_t len = sizeof(error);
 
 	if (!(what & EV_TIMEOUT) && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
 		error = errno;
-	attempt_end(run, error);
+	/* An ICMP error that the kernel did not take as final: the socket is only said to be ready. */
+	if (error == 0 && getpeername(fd, (struct sockaddr *) &peer, &peerlen) != 0)
+		error = EHOSTUNREACH;
+	run->took = now - run->began;
+	if (error == 0 && run->cmd->hold_ms > 0)
+		attempt_hold(run);
+	else
+		attempt_end(run, error, false);
 }
 
 /* What the attempt may take: its parameter, or its share, and never more than is left. */
@@ -104,7 +178,7 @@ static int64_t
 attempt_limit(const struct canary_run *run)
 {
 	int64_t left = run->probe.start + (int64_t) run->probe.spec->timeout_ms * 1000000 - probe_now();
-	int64_t limit = left / (run->cmd->count - run->number);
+	int64_t limit = left / (run->cmd->count - run->number) - (int64_t) run->cmd->hold_ms * 1000000;
 
 	if (run->cmd->connect_timeout_ms != TCP_CONNECT_TIMEOUT_SHARE)
 		limit = (int64_t) run->cmd->connect_timeout_ms * 1000000;
@@ -119,8 +193,9 @@ attempt_start(struct canary_run *run)
 	const struct resolver_address *peer = &run->answer.addresses[run->address];
 	int64_t limit = attempt_limit(run);
 	struct timeval tv = {limit / 1000000000, limit % 1000000000 / 1000};
-	int family = peer->addr.ss_family;
+	int family = peer->addr.ss_family, on = 1;
 
+	run->took = 0;
 	run->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
 	if (run->fd < 0)
 	{
@@ -128,6 +203,8 @@ attempt_start(struct canary_run *run)
 		probe_end_soon(&run->probe);
 		return;
 	}
+	setsockopt(run->fd, family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6,
+	           family == AF_INET ? IP_RECVERR : IPV6_RECVERR, &on, sizeof(on));
 	if (probe_set_dscp(run->fd, family, run->cmd->dscp) != 0)
 	{
 		probe_fail_errno(&run->probe, errno, "set the DSCP of a socket");
@@ -141,7 +218,7 @@ attempt_start(struct canary_run *run)
 	    errno == EINPROGRESS)
 		event_add(&run->event, &tv);
 	else
-		attempt_end(run, errno);
+		attempt_end(run, errno, true);
 }
 
 static void
@@ -176,8 +253,10 @@ on_limit(evutil_socket_t fd, short what, void *arg)
 	if (run->probe.query)
 		probe_fail(&run->probe, ERROR_DNS_TIMEOUT, "%s: no answer to the look-up within %u ms",
 		           run->cmd->host, run->probe.spec->timeout_ms);
+	else if (run->fd >= 0 && run->took > 0)
+		stats_received(&run->stats, run->number, (double) run->took / 1e6);
 	else if (run->fd >= 0 && run->probe.error_type == ERROR_NONE)
-		attempt_failed(run, ETIMEDOUT);
+		attempt_failed(run, ETIMEDOUT, false);
 	run_finish(run);
 }
 

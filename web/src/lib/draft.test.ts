@@ -24,6 +24,7 @@ describe('problemsOf', () => {
     expect(problemsOf(draft({}))).toEqual({});
     expect(problemsOf(draft({ type: 'tcp', target: '[2001:db8::1]:443' }))).toEqual({});
     expect(problemsOf(draft({ type: 'tcp', target: 'db', params: { port: '5432' } }))).toEqual({});
+    expect(problemsOf(draft({ type: 'udp', target: 'branch:8620' }))).toEqual({});
     expect(problemsOf(draft({ type: 'http', target: 'https://a.example/x?y=1' }))).toEqual({});
     expect(problemsOf(draft({ target: '2001:db8::1' }))).toEqual({});
     for (const expect_status of ['200', '2xx', '200-399', '200, 3xx,404'])
@@ -36,6 +37,8 @@ describe('problemsOf', () => {
     ['target', { target: 'https://a.example' }],
     ['target', { target: 'router:22' }],
     ['target', { type: 'tcp', target: 'db' }],
+    ['target', { type: 'udp', target: 'branch' }],
+    ['params.payload_bytes', { type: 'udp', target: 'branch:8620', params: { payload_bytes: '19' } }],
     ['target', { type: 'http', target: 'a.example' }],
     ['target', { type: 'http', target: 'http://' }],
     ['interval_seconds', { interval: '' }],

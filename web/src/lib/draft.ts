@@ -6,7 +6,7 @@
 import type { ParamValue, Test, TestInput } from '../api/types';
 import { defaultName, NAME_MAX } from './rows';
 
-export const TYPES = ['icmp', 'tcp', 'http', 'dns'] as const;
+export const TYPES = ['icmp', 'tcp', 'udp', 'http', 'dns'] as const;
 export type TestType = (typeof TYPES)[number];
 
 export interface ParamSpec {
@@ -32,6 +32,12 @@ export const PARAMS: Record<string, readonly ParamSpec[]> = {
   tcp: [
     { key: 'port', label: 'Port', hint: 'When the target names none', kind: 'integer', fallback: '', min: 1, max: 65535 },
     { key: 'count', label: 'Connects a run', hint: '', kind: 'integer', fallback: '3', min: 1, max: 100 },
+  ],
+  udp: [
+    { key: 'port', label: 'Port', hint: 'When the target names none', kind: 'integer', fallback: '', min: 1, max: 65535 },
+    { key: 'count', label: 'Packets a run', hint: '', kind: 'integer', fallback: '5', min: 1, max: 100 },
+    { key: 'payload_bytes', label: 'Payload bytes', hint: '', kind: 'integer', fallback: '56', min: 20, max: 65000 },
+    { key: 'dscp', label: 'DSCP', hint: '46 is expedited forwarding', kind: 'integer', fallback: '0', min: 0, max: 63 },
   ],
   http: [
     { key: 'method', label: 'Method', hint: '', kind: 'choice', fallback: 'GET', choices: ['GET', 'HEAD', 'POST'] },
@@ -70,6 +76,7 @@ export function paramsOf(type: string): readonly ParamSpec[] {
 export const TARGET_HINTS: Record<string, { placeholder: string; hint: string }> = {
   icmp: { placeholder: 'router.example.net or 192.0.2.1', hint: 'Host name, IPv4 or IPv6 address' },
   tcp: { placeholder: 'db.example.net:5432', hint: 'host:port; an IPv6 address in brackets' },
+  udp: { placeholder: 'branch.example.net:8620', hint: 'host:port of an echo service, such as probectl-agent --echo' },
   http: { placeholder: 'https://www.example.net/health', hint: 'A whole URL' },
   dns: { placeholder: 'www.example.net', hint: 'The name to look up' },
 };
@@ -121,7 +128,7 @@ function targetProblem(draft: Draft): string | null {
   }
   if (target.includes('://')) return `A ${draft.type} test takes a host, not a URL.`;
   if (draft.type === 'icmp' && portOf(target)) return 'ICMP has no ports: give the host alone.';
-  if (draft.type === 'tcp' && !portOf(target) && !draft.params['port']?.trim()) {
+  if ((draft.type === 'tcp' || draft.type === 'udp') && !portOf(target) && !draft.params['port']?.trim()) {
     return 'Add a port: host:port, or the port field below.';
   }
   return null;
