@@ -371,7 +371,8 @@ secure_start(struct canary_run *run)
 /* ---- connect ---- */
 
 static void
-connect_failed(struct canary_run *run, int error)
+connect_failed(struct canary_run *run, int error,
+               void (*fail)(struct probe *probe, int error, const char *what))
 {
 	char peer[64], what[128];
 
@@ -384,7 +385,7 @@ connect_failed(struct canary_run *run, int error)
 	}
 	probe_address_text(&run->answer.addresses[run->address].addr, peer, sizeof(peer));
 	snprintf(what, sizeof(what), "connect to %s port %u", peer, run->url.port);
-	probe_fail_errno(&run->probe, error, what);
+	fail(&run->probe, error, what);
 	run_finish(run);
 }
 
@@ -398,7 +399,7 @@ connected(struct canary_run *run, short what)
 		error = errno;
 	if (error)
 	{
-		connect_failed(run, error);
+		connect_failed(run, error, probe_fail_errno);
 		return;
 	}
 	run->times.connected = probe_now();
@@ -434,7 +435,7 @@ connect_start(struct canary_run *run)
 	setsockopt(run->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (connect(run->fd, (const struct sockaddr *) &peer->addr, peer->len) != 0 &&
 	    errno != EINPROGRESS)
-		connect_failed(run, errno);
+		connect_failed(run, errno, probe_fail_local);
 	else
 		wait_for(run, EV_WRITE, last ? NULL : &tv);
 }
