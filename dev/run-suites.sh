@@ -11,7 +11,8 @@
 #   dev/run-suites.sh all
 #   KEEP=1 dev/run-suites.sh regress       keep the private server's folder
 #
-# The last line is always "N passed, N failed".
+# The last line is always "N passed, N failed", and ", N skipped" behind it when a test could not run
+# on this machine; the part it is in says so too.
 
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -29,6 +30,7 @@ WORK=
 server_state=none
 total_passed=0
 total_failed=0
+total_skipped=0
 
 # ---- parts ---------------------------------------------------------------------------
 
@@ -43,17 +45,19 @@ part()
 	rc=$?
 	printf '\n@@ end %d %d\n' "$rc" $((($(date +%s%N) - started) / 1000000)) >>"$LOG"
 	count_parts "$LOG" | tail -n 1 | {
-		local passed failed ms
-		read -r passed failed ms name
-		if [ "$failed" -eq 0 ]; then
-			printf '  ok      %-40s %4d %8s s\n' "$name" "$passed" "$(seconds "$ms")"
-		else
+		local passed failed skipped ms
+		read -r passed failed skipped ms name
+		if [ "$failed" -ne 0 ]; then
 			printf '  FAILED  %-40s %4d %8s s\n' "$name" "$failed" "$(seconds "$ms")"
+		elif [ "$skipped" -ne 0 ]; then
+			printf '  ok      %-40s %4d %8s s   SKIPPED: %d\n' "$name" "$passed" "$(seconds "$ms")" "$skipped"
+		else
+			printf '  ok      %-40s %4d %8s s\n' "$name" "$passed" "$(seconds "$ms")"
 		fi
 	}
 }
 
-# Reads a log with markers; writes "<passed> <failed> <ms> <name>" for each part. The
+# Reads a log with markers; writes "<passed> <failed> <skipped> <ms> <name>" for each part. The
 # runners colour their output; escapes are removed first.
 count_parts()
 {
@@ -63,12 +67,12 @@ count_parts()
 			rest = substr(text, RSTART, RLENGTH)
 			return rest + 0
 		}
-		/^@@ begin / { kind = $3; name = $4; passed = failed = 0; next }
+		/^@@ begin / { kind = $3; name = $4; passed = failed = skipped = 0; next }
 		/^@@ end / {
 			if (kind == "check") { if ($3 == 0) passed = 1; else failed = 1 }
 			if ($3 != 0 && failed == 0) failed = 1
-			if (passed + failed == 0) failed = 1
-			print passed, failed, $4, name
+			if (passed + failed + skipped == 0) failed = 1
+			print passed, failed, skipped, $4, name
 			kind = ""
 			next
 		}
@@ -84,6 +88,7 @@ count_parts()
 			passed += number($0, "passed")
 			failed += number($0, "failed") + number($0, "error")
 			if (kind == "pytest-gate") failed += number($0, "skipped") + number($0, "xfailed")
+			else skipped += number($0, "skipped")
 		}
 		# vitest, node --test, Playwright
 		kind == "web" && /^ *Tests +[0-9]/ { passed += number($0, "passed"); failed += number($0, "failed") }
@@ -92,7 +97,8 @@ count_parts()
 		kind == "web" && /^(#|ℹ) (skipped|cancelled) [1-9][0-9]*$/ { failed += $3 }
 		kind == "web" && /^ +[0-9]+ passed( \(|$)/ { passed += $1 }
 		kind == "web" && /^ +[0-9]+ (failed|did not run)$/ { failed += $1 }
-		END { if (kind != "") print 0, 1, 0, name }'
+		kind == "cmocka" && /^\[  SKIPPED \] [0-9]+ test/ { skipped += $4 }
+		END { if (kind != "") print 0, 1, 0, 0, name }'
 }
 
 seconds()
@@ -382,7 +388,7 @@ page_test()
 
 run_suite()
 {
-	local suite=$1 started passed=0 failed=0 p f ms name
+	local suite=$1 started passed=0 failed=0 skipped=0 p f s ms name
 	LOG=$LOGS/$suite.log
 	: >"$LOG"
 	started=$(date +%s%N)
@@ -390,11 +396,12 @@ run_suite()
 	shopt -s nullglob
 	"suite_$suite"
 	shopt -u nullglob
-	while read -r p f ms name; do
+	while read -r p f s ms name; do
 		passed=$((passed + p))
 		failed=$((failed + f))
+		skipped=$((skipped + s))
 	done < <(count_parts "$LOG")
-	if [ $((passed + failed)) -eq 0 ]; then
+	if [ $((passed + failed + skipped)) -eq 0 ]; then
 		echo "  no test ran"
 		failed=1
 	fi
@@ -403,6 +410,7 @@ run_suite()
 		"$(seconds $((($(date +%s%N) - started) / 1000000)))" "$LOG"
 	total_passed=$((total_passed + passed))
 	total_failed=$((total_failed + failed))
+	total_skipped=$((total_skipped + skipped))
 }
 
 main()
@@ -436,7 +444,11 @@ main()
 	fi
 	[ ! -f "${WORK:-/nonexistent}/server.log" ] || cp "$WORK/server.log" "$LOGS/server.log"
 	echo "== all suites in $((SECONDS - started)) s"
-	echo "$total_passed passed, $total_failed failed"
+	if [ "$total_skipped" -eq 0 ]; then
+		echo "$total_passed passed, $total_failed failed"
+	else
+		echo "$total_passed passed, $total_failed failed, $total_skipped skipped"
+	fi
 	[ "$total_failed" -eq 0 ]
 }
 
