@@ -32,6 +32,7 @@
 #include "agent/rotate.h"
 #include "agent/sched.h"
 #include "agent/settings.h"
+#include "agent/sweep.h"
 #include "agent/tests.h"
 #include "agent/udp/echo.h"
 #include "lib/clock.h"
@@ -47,7 +48,6 @@
 #define DRAIN_MS         3000 /* how long a stop waits for acknowledgements */
 #define TRIM_MS          10000
 #define RESULT_BYTES_MAX (64 * 1024)
-#define ONCE_PARAMS_MAX  64
 
 struct agent
 {
@@ -622,7 +622,10 @@ help_more(FILE *out)
 	fprintf(out, "\nTo find out which system call is missing from the filter:\n"
 	             "  probectl-agent --seccomp=log --config FILE\n");
 	fprintf(out, "\nOne run from the shell, without a server:\n"
-	             "  probectl-agent --once TYPE TARGET [--param KEY=VALUE]... [--json]\n");
+	             "  probectl-agent --once TYPE TARGET [--param KEY=VALUE]... [--json]\n"
+	             "or one against each target of a list, one a line:\n"
+	             "  probectl-agent --once TYPE @FILE [--rate RUNS_A_SECOND] [--at-once RUNS] "
+	             "[--summary] ...\n");
 	fprintf(out, "\nAnswer the udp tests of others, and do nothing else:\n"
 	             "  probectl-agent --echo ADDRESS:PORT [--rate ANSWERS_A_SECOND] [--user NAME]\n");
 }
@@ -639,14 +642,25 @@ once_mode(void)
 	return settings_seccomp_default;
 }
 
+/* A whole number from 1 to max; text may be NULL. */
+static bool
+once_number(const char *text, int64_t max, uint32_t *number)
+{
+	int64_t value;
+
+	if (!text || !conf_parse_int(text, &value) || value < 1 || value > max)
+		return false;
+	*number = (uint32_t) value;
+	return true;
+}
+
 /* --once TYPE TARGET [--param KEY=VALUE]... [--json] */
 static int
 main_once(int argc, char **argv)
 {
 	struct canary_env env = {.icmp4_fd = -1, .icmp6_fd = -1};
 	char *params[ONCE_PARAMS_MAX], err[256];
-	size_t count = 0;
-	bool json = false;
+	struct sweep_options sweep = {.params = params, .at_once = SWEEP_AT_ONCE};
 	int code;
 
 	if (argc < 4)
@@ -657,9 +671,17 @@ main_once(int argc, char **argv)
 	for (int i = 4; i < argc; i++)
 	{
 		if (strcmp(argv[i], "--json") == 0)
-			json = true;
-		else if (strcmp(argv[i], "--param") == 0 && i + 1 < argc && count < ONCE_PARAMS_MAX)
-			params[count++] = argv[++i];
+			sweep.json = true;
+		else if (strcmp(argv[i], "--summary") == 0)
+			sweep.summary = true;
+		else if (strcmp(argv[i], "--rate") == 0 &&
+		         once_number(argv[i + 1], SWEEP_RATE_MAX, &sweep.rate))
+			i++;
+		else if (strcmp(argv[i], "--at-once") == 0 &&
+		         once_number(argv[i + 1], SWEEP_AT_ONCE_MAX, &sweep.at_once))
+			i++;
+		else if (strcmp(argv[i], "--param") == 0 && i + 1 < argc && sweep.nparams < ONCE_PARAMS_MAX)
+			params[sweep.nparams++] = argv[++i];
 		else
 		{
 			fprintf(stderr, "probectl-agent: unexpected argument \"%s\"; see --help\n", argv[i]);
@@ -675,7 +697,12 @@ main_once(int argc, char **argv)
 	env.resolver = env.base ? resolver_new(env.base, NULL) : NULL;
 	if (!env.resolver)
 		log_fatal("main", NULL, "cannot make an event loop");
-	code = once_run(env.base, &env, argv[2], argv[3], params, count, json);
+	sweep.type = argv[2];
+	sweep.file = argv[3] + 1;
+	if (argv[3][0] == '@')
+		code = sweep_run(env.base, &env, &sweep);
+	else
+		code = once_run(env.base, &env, argv[2], argv[3], params, sweep.nparams, sweep.json);
 	canary_env_close(&env);
 	resolver_free(env.resolver);
 	event_base_free(env.base);

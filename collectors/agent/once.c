@@ -23,7 +23,6 @@
 #define TIMEOUT_MIN     100
 #define TIMEOUT_DEFAULT 10000
 #define TIMEOUT_MAX     60000
-#define PARAMS_MAX      32
 #define BAR_WIDTH       40
 
 enum
@@ -55,8 +54,8 @@ static const char *const spread[][4] = {
     {"connect.min.ms", "connect.median.ms", "connect.avg.ms", "connect.max.ms"},
 };
 
-static double
-metric(const struct result *r, const char *name)
+double
+once_metric(const struct result *r, const char *name)
 {
 	for (size_t i = 0; i < r->metric_count; i++)
 		if (strcmp(r->metrics[i].name, name) == 0)
@@ -142,13 +141,13 @@ print_bar(const char *label, double from, double length, double whole)
 static void
 print_waterfall(const struct result *r)
 {
-	double whole = metric(r, "http.total.ms"), at = 0;
+	double whole = once_metric(r, "http.total.ms"), at = 0;
 
 	if (isnan(whole))
 		return;
 	for (size_t i = 0; i < sizeof(waterfall) / sizeof(waterfall[0]); i++)
 	{
-		double length = metric(r, waterfall[i].metric);
+		double length = once_metric(r, waterfall[i].metric);
 
 		if (isnan(length))
 			continue;
@@ -165,10 +164,10 @@ print_spread(const struct result *r)
 
 	for (size_t s = 0; s < sizeof(spread) / sizeof(spread[0]); s++)
 	{
-		double whole = metric(r, spread[s][3]);
+		double whole = once_metric(r, spread[s][3]);
 
 		for (int i = 0; i < 4 && !isnan(whole); i++)
-			print_bar(labels[i], 0, metric(r, spread[s][i]), whole);
+			print_bar(labels[i], 0, once_metric(r, spread[s][i]), whole);
 	}
 }
 
@@ -191,15 +190,21 @@ print_text(const struct result *r)
 		printf("  %-34s %s\n", r->attributes[i].name, r->attributes[i].value);
 }
 
+void
+once_print(const struct result *result, bool json)
+{
+	if (json)
+		print_json(result);
+	else
+		print_text(result);
+}
+
 static void
 on_done(const struct result *result, void *arg)
 {
 	struct once *once = arg;
 
-	if (once->json)
-		print_json(result);
-	else
-		print_text(result);
+	once_print(result, once->json);
 	once->status = result->success ? EXIT_SUCCEEDED : EXIT_FAILED;
 	event_base_loopbreak(once->base);
 }
@@ -233,7 +238,7 @@ set_timeout(struct test_spec *spec, const char *value)
 	return true;
 }
 
-/* Splits key=value in place of a copy each; spec->params has room for PARAMS_MAX. */
+/* Splits key=value in place of a copy each; spec->params has room for ONCE_PARAMS_MAX. */
 static bool
 add_param(struct test_spec *spec, const char *text)
 {
@@ -244,7 +249,7 @@ add_param(struct test_spec *spec, const char *text)
 		return complain("--param must be key=value", text);
 	if (strncmp(text, "timeout=", 8) == 0)
 		return set_timeout(spec, equals + 1);
-	if (spec->param_count == PARAMS_MAX)
+	if (spec->param_count == ONCE_PARAMS_MAX)
 		return complain("too many --param options", "");
 	param->key = strndup(text, (size_t) (equals - text));
 	param->value = strdup(equals + 1);
@@ -257,8 +262,8 @@ add_param(struct test_spec *spec, const char *text)
 	return true;
 }
 
-static bool
-fill_spec(struct test_spec *spec, const char *type, const char *target, char **params,
+bool
+once_spec(struct test_spec *spec, const char *type, const char *target, char **params,
           size_t nparams)
 {
 	if (strlen(type) >= sizeof(spec->type) || strlen(target) >= sizeof(spec->target))
@@ -277,8 +282,19 @@ fill_spec(struct test_spec *spec, const char *type, const char *target, char **p
 	return true;
 }
 
-static const struct canary_ops *
-find_type(const char *type)
+void
+once_spec_free(struct test_spec *spec)
+{
+	for (size_t i = 0; i < spec->param_count; i++)
+	{
+		free(spec->params[i].key);
+		free(spec->params[i].value);
+	}
+	spec->param_count = 0;
+}
+
+const struct canary_ops *
+once_type(const char *type)
 {
 	const struct canary_ops *ops = canary_find(type);
 
@@ -317,19 +333,15 @@ int
 once_run(struct event_base *base, struct canary_env *env, const char *type, const char *target,
          char **params, size_t nparams, bool json)
 {
-	const struct canary_ops *ops = find_type(type);
-	struct test_param room[PARAMS_MAX] = {0};
+	const struct canary_ops *ops = once_type(type);
+	struct test_param room[ONCE_PARAMS_MAX] = {0};
 	struct test_spec spec = {.params = room};
 	int status = EXIT_INPUT;
 
 	if (ops == NULL)
 		return EXIT_INPUT;
-	if (fill_spec(&spec, type, target, params, nparams))
+	if (once_spec(&spec, type, target, params, nparams))
 		status = run_spec(base, env, ops, &spec, json);
-	for (size_t i = 0; i < spec.param_count; i++)
-	{
-		free(room[i].key);
-		free(room[i].value);
-	}
+	once_spec_free(&spec);
 	return status;
 }

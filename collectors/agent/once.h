@@ -13,7 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct canary_env;
+#include "agent/canary.h"
+
 struct event_base;
 
 /* params are "key=value"; "timeout=MILLISECONDS" is the limit of the run (default 10,000). The
@@ -21,5 +22,21 @@ struct event_base;
  * 2 the input is wrong. */
 int once_run(struct event_base *base, struct canary_env *env, const char *type, const char *target,
              char **params, size_t nparams, bool json);
+
+/* ---- for agent/sweep.h ---- */
+
+#define ONCE_PARAMS_MAX 32
+
+/* A test of the command line: the guard is lifted unless a param says otherwise. spec->params is room for
+ * ONCE_PARAMS_MAX, zero; once_spec_free empties it. False when something was complained about. */
+bool once_spec(struct test_spec *spec, const char *type, const char *target, char **params,
+               size_t nparams);
+void once_spec_free(struct test_spec *spec);
+
+/* NULL when there is none, which was complained about. */
+const struct canary_ops *once_type(const char *type);
+
+double once_metric(const struct result *result, const char *name); /* NaN when it is not there */
+void once_print(const struct result *result, bool json);
 
 #endif

@@ -248,6 +248,8 @@ probe_init(struct probe *probe, struct canary_env *env, const struct test_spec *
            canary_done done, void *arg, event_callback_fn on_limit, void *run)
 {
 	struct timeval tv = {spec->timeout_ms / 1000, spec->timeout_ms % 1000 * 1000};
+	/* Runs have few different limits: those of one length are a queue, not a heap of thousands. */
+	const struct timeval *common = event_base_init_common_timeout(env->base, &tv);
 
 	probe->env = env;
 	probe->spec = spec;
@@ -257,7 +259,7 @@ probe_init(struct probe *probe, struct canary_env *env, const struct test_spec *
 	probe->start = probe_now();
 	result_id_make(probe->result_id, probe->start_unix);
 	evtimer_assign(&probe->limit, env->base, on_limit, run);
-	evtimer_add(&probe->limit, &tv);
+	evtimer_add(&probe->limit, common ? common : &tv);
 }
 
 void

@@ -23,6 +23,7 @@ agent_SRCS = \
 	agent/resolvconf.c \
 	agent/resolver.c \
 	agent/once.c \
+	agent/sweep.c \
 	agent/canary.c \
 	agent/icmp/wire.c \
 	agent/icmp/cmd.c \

@@ -25,7 +25,7 @@
 /* A ping socket tells the ICMP error about any run's packet to whoever calls next. That was not about this
  * packet, and the error queue has it with the right one. */
 #define SEND_TRIES     3
-#define RECEIVE_BUFFER (1024 * 1024) /* thousands of replies may come while a TLS handshake runs */
+#define RECEIVE_BUFFER (4 * 1024 * 1024) /* thousands of replies may come while a TLS handshake runs */
 
 union control
 {
@@ -33,7 +33,7 @@ union control
 	char bytes[STAMP_CONTROL_BYTES];
 };
 
-struct slot_list
+struct run_list
 {
 	struct canary_run *lh_first;
 };
@@ -52,7 +52,8 @@ struct icmp_engine
 {
 	struct icmp_socket sockets[2]; /* IPv4, IPv6 */
 	uint16_t next_id;
-	struct slot_list slots[ICMP_SLOTS];
+	struct run_list slots[ICMP_SLOTS];
+	struct run_list chains[ICMP_CHAINS];
 	struct mmsghdr messages[BATCH];
 	struct iovec vectors[BATCH];
 	struct sockaddr_storage names[BATCH];
@@ -168,24 +169,53 @@ same_destination(const struct canary_run *run, const struct icmp_seen *seen)
 	return memcmp(&in6->sin6_addr, seen->destination, 16) == 0;
 }
 
+static struct run_list *
+chain_of(struct icmp_engine *engine, uint64_t token)
+{
+	return &engine->chains[token >> 16 & (ICMP_CHAINS - 1)];
+}
+
+static struct canary_run *
+find_by_token(struct icmp_engine *engine, uint64_t token)
+{
+	struct canary_run *run;
+
+	LIST_FOREACH (run, chain_of(engine, token), by_secret)
+	{
+		if ((token & ~0xffffULL) == run->secret)
+			return run;
+	}
+	return NULL;
+}
+
+static struct canary_run *
+find_by_slot(struct icmp_engine *engine, const struct icmp_socket *socket,
+             const struct icmp_seen *seen)
+{
+	struct canary_run *run;
+
+	LIST_FOREACH (run, &engine->slots[seen->sequence >> ICMP_NUMBER_BITS], by_slot)
+	{
+		if (run->peer.addr.ss_family == socket->family && same_destination(run, seen) &&
+		    (!socket->raw || seen->id == run->id))
+			return run;
+	}
+	return NULL;
+}
+
 static struct canary_run *
 find_run(struct icmp_engine *engine, const struct icmp_socket *socket, const struct icmp_seen *seen,
          uint32_t *number)
 {
 	uint16_t sequence = seen->has_token ? (uint16_t) seen->token : seen->sequence;
-	struct canary_run *run;
+	struct canary_run *run = NULL;
 
 	*number = sequence & ((1U << ICMP_NUMBER_BITS) - 1);
-	LIST_FOREACH (run, &engine->slots[sequence >> ICMP_NUMBER_BITS], chain)
-	{
-		if (run->peer.addr.ss_family != socket->family || *number >= run->next)
-			continue;
-		if (seen->has_token ? (seen->token & ~0xffffULL) == run->secret
-		                    : seen->kind == ICMP_PROBLEM && same_destination(run, seen) &&
-		                          (!socket->raw || seen->id == run->id))
-			return run;
-	}
-	return NULL;
+	if (seen->has_token)
+		run = find_by_token(engine, seen->token);
+	else if (seen->kind == ICMP_PROBLEM)
+		run = find_by_slot(engine, socket, seen);
+	return run && run->peer.addr.ss_family == socket->family && *number < run->next ? run : NULL;
 }
 
 static void
@@ -349,7 +379,7 @@ free_id(struct icmp_engine *engine)
 		uint16_t id = engine->next_id++;
 		struct canary_run *run;
 
-		LIST_FOREACH (run, &engine->slots[id % ICMP_SLOTS], chain)
+		LIST_FOREACH (run, &engine->slots[id % ICMP_SLOTS], by_slot)
 		{
 			if (run->id == id)
 				break;
@@ -369,7 +399,8 @@ icmp_engine_add(struct canary_env *env, struct canary_run *run)
 	if (getrandom(&run->secret, sizeof(run->secret), 0) < 0)
 		run->secret = (uint64_t) probe_now() << 20;
 	run->secret &= ~0xffffULL;
-	LIST_INSERT_HEAD(&engine->slots[run->id % ICMP_SLOTS], run, chain);
+	LIST_INSERT_HEAD(&engine->slots[run->id % ICMP_SLOTS], run, by_slot);
+	LIST_INSERT_HEAD(chain_of(engine, run->secret), run, by_secret);
 	run->registered = true;
 }
 
@@ -377,7 +408,10 @@ void
 icmp_engine_remove(struct canary_run *run)
 {
 	if (run->registered)
-		LIST_REMOVE(run, chain);
+	{
+		LIST_REMOVE(run, by_slot);
+		LIST_REMOVE(run, by_secret);
+	}
 	run->registered = false;
 }
 

@@ -8,9 +8,9 @@
  *   sequence = slot of the run (9 bits) | number of the packet in the run (7 bits)
  *   token    = secret of the run (48 bits) | sequence (16 bits)
  *
- * slot is the low bits of the run's identifier. A reply is found by its token, an error by the
- * token if it quotes that much, else by the identifier (raw sockets) or the destination
- * (ping sockets, where the kernel chooses the identifier).
+ * slot is the low bits of the run's identifier. A reply is found by its token, whose secret also
+ * chooses a chain of a hash table; an error by the token if it quotes that much, else by slot and the
+ * identifier (raw sockets) or the destination (ping sockets, where the kernel chooses the identifier).
  */
 #ifndef PCTL_AGENT_ICMP_H
 #define PCTL_AGENT_ICMP_H
@@ -32,6 +32,7 @@
 #define ICMP_INTERVAL_MAX     10000
 #define ICMP_NUMBER_BITS      7 /* ICMP_COUNT_MAX fits */
 #define ICMP_SLOTS            512
+#define ICMP_CHAINS           4096 /* a power of two */
 
 _Static_assert(ICMP_COUNT_MAX <= 1 << ICMP_NUMBER_BITS, "a packet number must fit its bits");
 _Static_assert(ICMP_SLOTS << ICMP_NUMBER_BITS == 65536, "slot and number fill the sequence");
@@ -62,7 +63,7 @@ struct canary_run
 {
 	struct probe probe;
 	const struct icmp_cmd *cmd;
-	LIST_ENTRY(canary_run) chain; /* in its engine slot while registered */
+	LIST_ENTRY(canary_run) by_slot, by_secret; /* while registered */
 	bool registered;
 	uint16_t id;
 	uint64_t secret; /* low 16 bits zero */
