@@ -28,7 +28,7 @@
 
 static const struct bench *const benches[] = {
     &bench_ingest, &bench_gateway, &bench_rls,      &bench_agent, &bench_audit, &bench_tenants,
-    &bench_metric, &bench_pooled,  &bench_fairness, &bench_tier,  &bench_spool};
+    &bench_metric, &bench_pooled,  &bench_fairness, &bench_tier,  &bench_spool, &bench_icmp};
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
 
 double
@@ -271,7 +271,9 @@ bench_list(void)
 
 static const struct cli_option options[] = {
     {"home", "DIR", "use this running instance (default: a private one, removed afterwards)"},
-    {"rows", "N", "rls: rows of the table (default: 1000000); audit: events to verify (300000)"},
+    {"rows", "N",
+     "rls: rows of the table (default: 1000000); audit: events to verify (300000); "
+     "icmp: targets (10000)"},
     {"seconds", "N", "how long the measured part takes"},
     {"tier", "NAME", "tier: S, M, L, XL, or fleet (5,000 agents with one result a second each)"},
     CLI_OPTION_END,

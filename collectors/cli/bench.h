@@ -46,6 +46,7 @@ extern const struct bench bench_tier;
 extern const struct bench bench_rls;
 extern const struct bench bench_agent;
 extern const struct bench bench_audit;
+extern const struct bench bench_icmp;
 extern const struct bench bench_ingest;
 extern const struct bench bench_gateway;
 extern const struct bench bench_metric;

@@ -33,6 +33,7 @@ cli_SRCS = \
 	cli/bench_audit.c \
 	cli/bench_fairness.c \
 	cli/bench_gateway.c \
+	cli/bench_icmp.c \
 	cli/bench_ingest.c \
 	cli/bench_metric.c \
 	cli/bench_pooled.c \

@@ -24,8 +24,9 @@
 #define BATCHES_A_TURN 8 /* then the rest of the loop has its turn */
 /* A ping socket tells the ICMP error about any run's packet to whoever calls next. That was not about this
  * packet, and the error queue has it with the right one. */
-#define SEND_TRIES     3
-#define RECEIVE_BUFFER (4 * 1024 * 1024) /* thousands of replies may come while a TLS handshake runs */
+#define SEND_TRIES 3
+#define RECEIVE_BUFFER                                                                             \
+	(4 * 1024 * 1024) /* thousands of replies may come while a TLS handshake runs */
 
 union control
 {
