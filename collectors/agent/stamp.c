@@ -10,6 +10,7 @@
 #include <linux/errqueue.h>
 #include <linux/net_tstamp.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -100,4 +101,40 @@ stamp_rtt(const struct stamp_times *times, int64_t received, enum stamp_kind *ki
 	if (*kind > have)
 		*kind = have;
 	return rtt;
+}
+
+/* False when it does not fit; what is there stays whole. */
+static bool
+append(char *list, size_t size, const char *format, double value)
+{
+	size_t used = strlen(list);
+	char text[32];
+
+	snprintf(text, sizeof(text), format, value);
+	if (used + 1 + strlen(text) >= size)
+		return false;
+	snprintf(list + used, size - used, "%s%s", used ? "," : "", text);
+	return true;
+}
+
+void
+stamp_dropped(const struct stats *stats, const struct stamp_times *first, size_t stride,
+              int64_t start, const char *seqs, const char *offsets, struct result *result)
+{
+	char numbers[RESULT_VALUE_MAX] = "", times[RESULT_VALUE_MAX] = "";
+
+	if (stats->received == 0 || stats->received == stats->sent)
+		return;
+	for (uint32_t i = 0; i < stats->sent && i < STATS_PROBES_MAX; i++)
+	{
+		const struct stamp_times *at = (const void *) ((const char *) first + i * stride);
+
+		if (stats->seen[i])
+			continue;
+		if (!append(times, sizeof(times), "%.1f", (double) (at->sent - start) / 1e6) ||
+		    !append(numbers, sizeof(numbers), "%.0f", i))
+			break;
+	}
+	result_attribute(result, seqs, "%s", numbers);
+	result_attribute(result, offsets, "%s", times);
 }

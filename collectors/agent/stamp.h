@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "agent/stats.h"
+
 /* What the times of a round are made of: the names are values of the attribute probectl.timestamps. */
 enum stamp_kind
 {
@@ -37,6 +39,12 @@ void stamp_begin(struct stamp_times *times);
  * than the monotonic clock saw it take: that is the result when the wall clock was stepped in
  * between. *kind is lowered to what was there, so that it ends as the worst of a round. */
 int64_t stamp_rtt(const struct stamp_times *times, int64_t received, enum stamp_kind *kind);
+
+/* Two attributes, lists with commas, of the packets of a round that were not answered: their numbers from 0,
+ * and when they were sent, ms after start (of the monotonic clock). As many as fit; no attribute when all
+ * were answered, or none. first: the times of packet 0, those of the next stride bytes behind. */
+void stamp_dropped(const struct stats *stats, const struct stamp_times *first, size_t stride,
+                   int64_t start, const char *seqs, const char *offsets, struct result *result);
 
 /* Room for the control messages of one packet, stamps and an ICMP error included. */
 #define STAMP_CONTROL_BYTES 256

@@ -71,13 +71,17 @@ def test_loss_in_both_directions(lab, kind, target, proto):
     result = lab.once(kind, target, rule(OUT, proto, [2, 5, 9], "drop"), rule(BACK, proto, [1], "drop"), count=10, **SHORT)
     assert result["success"] and result["packets.sent"] == 10 and result["packets.received"] == 6
     assert result["loss.ratio"] == 0.4
+    # Counted from 0. The router let seven through, and the answer to the first of them was lost on its way back.
+    assert result["probectl.%s.dropped_seqs" % kind] == "0,1,4,8"
+    offsets = [float(text) for text in result["probectl.%s.drop_send_offsets_ms" % kind].split(",")]
+    assert len(offsets) == 4 and offsets == sorted(offsets) and offsets[3] - offsets[0] >= 100
 
 
 @pytest.mark.parametrize("kind, target, proto", PROBES)
 def test_all_lost(lab, kind, target, proto):
     result = lab.once(kind, target, rule(OUT, proto, None, "drop"), count=3, interval_ms=20, timeout=300)
     assert result["error_type"] == "no_reply" and result["loss.ratio"] == 1
-    assert "rtt.min.ms" not in result
+    assert "rtt.min.ms" not in result and "probectl.%s.dropped_seqs" % kind not in result
 
 
 @pytest.mark.parametrize("kind, target, proto", PROBES)

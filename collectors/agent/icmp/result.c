@@ -51,6 +51,8 @@ icmp_result(struct canary_run *run, struct result *result)
 	}
 	if (run->stats.received > 0)
 		result_attribute(result, "probectl.timestamps", "%s", stamp_kind_name(run->stamps));
+	stamp_dropped(&run->stats, &run->packets[0].times, sizeof(run->packets[0]), run->probe.start,
+	              "probectl.icmp.dropped_seqs", "probectl.icmp.drop_send_offsets_ms", result);
 	if (run->error_type != ERROR_NONE)
 		result_attribute(result, "probectl.icmp.error", "%s", run->error);
 	if (run->error_from[0])

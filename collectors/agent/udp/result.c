@@ -54,6 +54,8 @@ udp_result(struct canary_run *run, struct result *result)
 		                 run->responder == UDP_OURS ? "probectl" : "echo");
 		result_attribute(result, "probectl.timestamps", "%s", stamp_kind_name(run->stamps));
 	}
+	stamp_dropped(&run->stats, &run->packets[0].times, sizeof(run->packets[0]), run->probe.start,
+	              "probectl.udp.dropped_seqs", "probectl.udp.drop_send_offsets_ms", result);
 	if (run->error_type != ERROR_NONE)
 		result_attribute(result, "probectl.udp.error", "%s", run->error);
 	if (run->error_from[0])

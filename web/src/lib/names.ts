@@ -81,6 +81,8 @@ const ATTRIBUTES: Record<string, Known> = {
   'probectl.tcp.error.from': row('TCP', 'Error came from'),
   'probectl.udp.error': row('UDP', 'Error'),
   'probectl.udp.error.from': row('UDP', 'Error came from'),
+  'probectl.udp.dropped_seqs': row('UDP', 'Lost packets (sequence)'),
+  'probectl.udp.drop_send_offsets_ms': row('UDP', 'Lost packets were sent at'),
   'probectl.udp.responder': row('UDP', 'Responder'),
   'probectl.timestamps': row('Network', 'Time stamps of the kernel'),
   'probectl.http.body_limit_reached': row('HTTP', 'Body cut at the limit'),
