@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -365,6 +366,22 @@ probe_set_port(struct sockaddr_storage *addr, uint32_t port)
 		((struct sockaddr_in *) addr)->sin_port = htons((uint16_t) port);
 	else
 		((struct sockaddr_in6 *) addr)->sin6_port = htons((uint16_t) port);
+}
+
+uint32_t
+probe_overflow(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS] = {0};
+	socklen_t len = sizeof(info);
+
+	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0 ? info[SK_MEMINFO_DROPS] : 0;
+}
+
+void
+probe_result_overflow(uint32_t packets, struct result *result)
+{
+	if (packets > 0)
+		result_metric(result, "packets.overflow", packets);
 }
 
 /* The upper six bits of the TOS byte or traffic class (RFC 2474 section 3). */

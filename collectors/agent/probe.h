@@ -93,6 +93,13 @@ double probe_ms(int64_t from, int64_t to);
 void probe_address_text(const struct sockaddr_storage *addr, char *buf, size_t len);
 void probe_set_port(struct sockaddr_storage *addr, uint32_t port);
 
+/* Packets a socket got and had no room for so far. */
+uint32_t probe_overflow(int fd);
+
+/* The metric packets.overflow of so many, when there were any: answers came and were lost by this host, so
+ * that a loss may be its own. */
+void probe_result_overflow(uint32_t packets, struct result *result);
+
 /* Sets the DSCP (0..63) of a socket; 0 leaves it alone. */
 int probe_set_dscp(int fd, int family, uint32_t dscp);
 

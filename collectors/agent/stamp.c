@@ -129,11 +129,16 @@ stamp_dropped(const struct stats *stats, const struct stamp_times *first, size_t
 	{
 		const struct stamp_times *at = (const void *) ((const char *) first + i * stride);
 
+		size_t used = strlen(times);
+
 		if (stats->seen[i])
 			continue;
 		if (!append(times, sizeof(times), "%.1f", (double) (at->sent - start) / 1e6) ||
 		    !append(numbers, sizeof(numbers), "%.0f", i))
+		{
+			times[used] = '\0';
 			break;
+		}
 	}
 	result_attribute(result, seqs, "%s", numbers);
 	result_attribute(result, offsets, "%s", times);

@@ -19,16 +19,26 @@ hold(int condition)
 		abort();
 }
 
+/* Every place of a copied packet that looks like a request of ours has a token, and nothing of an error. */
+static bool
+on_copy(const struct icmp_seen *seen, void *arg)
+{
+	hold(seen->kind == ICMP_PROBLEM && seen->has_token && seen->error == ERROR_NONE);
+	return *(const bool *) arg;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t request[ICMP_HEADER + ICMP_PAYLOAD_MIN];
 	struct icmp_seen seen;
-	bool v6;
+	bool v6, found;
 
 	if (size < 1)
 		return 0;
 	v6 = data[0] & 1;
+	found = data[0] & 4;
+	hold(!icmp_copy_read(data + 1, size - 1, v6, on_copy, &found) || found);
 	if (v6)
 		icmp6_read(data + 1, size - 1, &seen);
 	else

@@ -181,6 +181,49 @@ test_errors6(void **state)
 	}
 }
 
+/* ---- copies of sent packets ---- */
+
+static bool
+on_copy(const struct icmp_seen *seen, void *arg)
+{
+	*(struct icmp_seen *) arg = *seen;
+	return seen->token == 0x0102030405060708;
+}
+
+/* The kernel returns what it sent with the headers of the device: none, Ethernet, Ethernet with a VLAN tag. */
+static void
+test_copies(void **state)
+{
+	static const uint8_t ip4[] = {0x45, 0, 0,  36, 0, 0, 0x40, 0, 64, 1,
+	                              0,    0, 10, 0,  0, 1, 10,   0, 0,  2};
+	static const uint8_t links[] = {0, 14, 18};
+	uint8_t ip6[40] = {0x60, [5] = 16, [6] = 58, [7] = 64};
+	uint8_t packet[128], request[ICMP_HEADER + 8];
+
+	for (size_t i = 0; i < sizeof(links); i++)
+	{
+		for (int v6 = 0; v6 <= 1; v6++)
+		{
+			size_t head = v6 ? sizeof(ip6) : sizeof(ip4), len = links[i] + head + sizeof(request);
+			struct icmp_seen seen = {0};
+
+			memset(packet, 0x44, sizeof(packet)); /* an IPv4 header that is too short */
+			memcpy(packet + links[i], v6 ? ip6 : ip4, head);
+			icmp_request_write(request, v6, 0x1234, 7, 0x0102030405060708, 8);
+			memcpy(packet + links[i] + head, request, sizeof(request));
+			assert_true(icmp_copy_read(packet, len, v6, on_copy, &seen));
+			assert_int_equal(seen.sequence, 7);
+			assert_int_equal(seen.id, 0x1234);
+			assert_false(icmp_copy_read(packet, len, !v6, on_copy, &seen));
+			/* Without the whole token it could be anybody's. */
+			for (size_t cut = 0; cut < len; cut++)
+				assert_false(icmp_copy_read(packet, cut, v6, on_copy, &seen));
+			packet[links[i] + head + 8] ^= 1;
+			assert_false(icmp_copy_read(packet, len, v6, on_copy, &seen));
+		}
+	}
+}
+
 /* ---- parameters ---- */
 
 static void
@@ -311,6 +354,53 @@ test_many_runs_at_once(void **state)
 	event_base_dispatch(rig.base);
 	assert_int_equal(many.left, 0);
 	assert_int_equal(many.ok, 1100);
+	canary_icmp.cmd_free(cmd);
+	rig_close(&rig);
+}
+
+struct crowd
+{
+	struct many many;
+	double overflow, lost;
+};
+
+static void
+crowd_done(const struct result *result, void *arg)
+{
+	struct crowd *crowd = arg;
+
+	for (size_t i = 0; i < result->metric_count; i++)
+		if (strcmp(result->metrics[i].name, "packets.overflow") == 0)
+			crowd->overflow += result->metrics[i].value;
+	crowd->lost += !result->success;
+	many_done(result, &crowd->many);
+}
+
+/* The answers to more packets than the socket has room for are lost by this host, and each of
+ * the runs that lost one says that it may have been. */
+static void
+test_own_overflow_is_told(void **state)
+{
+	static const char *const params[] = {"count", "1", "payload_bytes", "1000", NULL};
+	struct rig rig;
+	struct crowd crowd = {{&rig, 300, 0}, 0, 0};
+	int least = 1;
+	void *cmd;
+
+	rig_open(&rig);
+	if (rig.env.icmp4_fd < 0)
+	{
+		rig_close(&rig);
+		skip();
+	}
+	assert_int_equal(setsockopt(rig.env.icmp4_fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least)), 0);
+	rig_spec(&rig, "icmp", "127.0.0.1", 500, params);
+	assert_true(canary_icmp.cmd_parse(&rig.spec, &cmd, rig.err, sizeof(rig.err)));
+	for (int i = 0; i < crowd.many.left; i++)
+		assert_non_null(canary_icmp.start(&rig.env, &rig.spec, cmd, crowd_done, &crowd));
+	event_base_dispatch(rig.base);
+	assert_true(crowd.lost > 0);
+	assert_true(crowd.overflow >= crowd.lost);
 	canary_icmp.cmd_free(cmd);
 	rig_close(&rig);
 }
@@ -587,11 +677,13 @@ main(void)
 	    cmocka_unit_test(test_reply),
 	    cmocka_unit_test(test_errors4),
 	    cmocka_unit_test(test_errors6),
+	    cmocka_unit_test(test_copies),
 	    cmocka_unit_test(test_parameters),
 	    cmocka_unit_test(test_loopback),
 	    cmocka_unit_test(test_loopback_ipv6),
 	    cmocka_unit_test(test_sizes),
 	    cmocka_unit_test(test_many_runs_at_once),
+	    cmocka_unit_test(test_own_overflow_is_told),
 	    cmocka_unit_test(test_duplicates_and_reordering),
 	    cmocka_unit_test(test_stepped_clock_makes_no_latency),
 	    cmocka_unit_test(test_router_errors),

@@ -397,6 +397,7 @@ icmp_engine_add(struct canary_env *env, struct canary_run *run)
 	struct icmp_engine *engine = env->icmp;
 
 	run->id = free_id(engine);
+	run->overflow = probe_overflow(icmp_engine_fd(env, run->peer.addr.ss_family));
 	if (getrandom(&run->secret, sizeof(run->secret), 0) < 0)
 		run->secret = (uint64_t) probe_now() << 20;
 	run->secret &= ~0xffffULL;

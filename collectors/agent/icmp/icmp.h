@@ -75,6 +75,7 @@ struct canary_run
 	uint32_t outstanding; /* sent, neither answered nor failed */
 	struct stats stats;
 	enum stamp_kind stamps;
+	uint32_t overflow; /* of the socket, which all runs share, when this one began */
 	/* The first error that was seen; it is the cause when nothing was answered. */
 	enum error_type error_type;
 	char error[RESULT_ERROR_MAX];

@@ -40,6 +40,11 @@ icmp_result(struct canary_run *run, struct result *result)
 		result_metric(result, "dns.ms", probe_ms(run->probe.start, run->probe.dns_done));
 	if (run->stats.sent > 0)
 		stats_emit_packets(&run->stats, &stats_rtt, result);
+	if (run->registered)
+		probe_result_overflow(
+		    probe_overflow(icmp_engine_fd(run->probe.env, run->peer.addr.ss_family)) -
+		        run->overflow,
+		    result);
 	if (run->mtu)
 		result_metric(result, "icmp.mtu.bytes", run->mtu);
 	if (peer[0])

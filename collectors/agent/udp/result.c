@@ -43,6 +43,8 @@ udp_result(struct canary_run *run, struct result *result)
 		result_metric(result, "dns.ms", probe_ms(run->probe.start, run->probe.dns_done));
 	if (run->stats.sent > 0)
 		stats_emit_packets(&run->stats, &stats_rtt, result);
+	if (run->fd >= 0)
+		probe_result_overflow(probe_overflow(run->fd), result);
 	if (peer[0])
 	{
 		result_attribute(result, "network.peer.address", "%s", peer);

@@ -17,6 +17,7 @@ const METRICS: Record<string, Known> = {
   'packets.received': row('Loss', 'Packets received'),
   'packets.duplicates': row('Loss', 'Duplicates'),
   'packets.reordered': row('Loss', 'Out of order'),
+  'packets.overflow': row('Loss', 'No room for at the agent'),
   'rtt.min.ms': row('Round trip', 'Shortest'),
   'rtt.avg.ms': row('Round trip', 'Mean'),
   'rtt.max.ms': row('Round trip', 'Longest'),
