@@ -169,28 +169,18 @@ measure_ours(const char *folder, int64_t targets, int count, int interval_ms)
 
 /* ---- fping ---- */
 
-static int
-by_value(const void *a, const void *b)
-{
-	double left = *(const double *) a, right = *(const double *) b;
-
-	return (left > right) - (left < right);
-}
-
 /* Median over the targets of their mean: "127.1.0.1 : xmt/rcv/%loss = .., min/avg/max = 0.01/0.02/0.03". */
 static double
 fping_median(char *text, int64_t targets)
 {
-	double *means = util_alloc(sizeof(*means) * (size_t) targets), median;
+	double *means = util_alloc(sizeof(*means) * (size_t) targets);
 	int64_t n = 0;
 
 	for (char *at = text; n < targets && (at = strstr(at, "min/avg/max = ")); at++)
 		n += sscanf(at, "min/avg/max = %*f/%lf/", &means[n]) == 1;
 	if (n == 0)
 		util_fail(EXIT_CANNOT, "bench icmp: fping got no answers: %s", proc_last_line(text));
-	qsort(means, (size_t) n, sizeof(*means), by_value);
-	median = means[n / 2];
-	return median;
+	return bench_percentile(means, (size_t) n, 0.5);
 }
 
 static struct figures
@@ -295,7 +285,6 @@ measure_blackbox(const char *program, const char *folder)
 	for (int i = 0; i < BLACKBOX_PROBES; i++)
 		if (isnan(times[i]))
 			util_fail(EXIT_CANNOT, "bench icmp: blackbox_exporter did not probe");
-	qsort(times, BLACKBOX_PROBES, sizeof(times[0]), by_value);
 	return (struct figures){.us_per_probe = (double) (to - from) / BLACKBOX_PROBES,
 	                        .probes_per_s = BLACKBOX_PROBES * 1000.0 /
 	                                        (double) (until - began > 0 ? until - began : 1),
