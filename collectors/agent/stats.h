@@ -14,7 +14,7 @@
 
 #include "agent/result.h"
 
-#define STATS_PROBES_MAX 128
+#define STATS_PROBES_MAX 1024
 
 /* Names of the metrics of one measured quantity, string literals. */
 struct stats_names

@@ -66,7 +66,7 @@ class Lab:
         assert json.loads(self.router.stdout.readline()) == {"ready": True}
         self.children = []
         for space, v4, v6 in ((self.agent, "198.51.100.1", "2001:db8:a::1"), (self.peers, PEER4, PEER6)):
-            space.must("ip", "link", "set", "tun0", "up")
+            space.must("ip", "link", "set", "tun0", "up", "txqueuelen", "5000")  # the router may have to wait for a processor
             space.must("ip", "addr", "add", v4 + "/24", "dev", "tun0")
             space.must("ip", "addr", "add", v6 + "/64", "dev", "tun0", "nodad")
             space.must("ip", "route", "add", "default", "dev", "tun0")

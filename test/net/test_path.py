@@ -78,6 +78,14 @@ def test_loss_in_both_directions(lab, kind, target, proto):
     assert len(offsets) == 4 and offsets == sorted(offsets) and offsets[3] - offsets[0] >= 100
 
 
+@pytest.mark.parametrize("kind, target, proto", PROBES[::2])
+def test_a_thousand_packets(lab, kind, target, proto):
+    """Each is known by its own number: 3 of 1,000 are lost, and it is those."""
+    result = lab.once(kind, target, rule(OUT, proto, [1, 513, 1000], "drop"), count=1000, interval_ms=2, timeout=5000)
+    assert result["packets.sent"] == 1000 and result["packets.received"] == 997 and result["loss.ratio"] == 0.003
+    assert result["probectl.%s.dropped_seqs" % kind] == "0,512,999"
+
+
 @pytest.mark.parametrize("kind, target, proto", PROBES)
 def test_all_lost(lab, kind, target, proto):
     result = lab.once(kind, target, rule(OUT, proto, None, "drop"), count=3, interval_ms=20, timeout=300)
@@ -436,6 +444,17 @@ def test_udp_responder_of_another_family_of_echo(lab):
     result = lab.once("udp", "%s:7" % PEER4, rule(BACK, UDP, [2], "drop"), count=4, **SHORT)
     assert result["probectl.udp.responder"] == "echo" and result["packets.received"] == 3
     assert lab.once("udp", "%s:%d" % (PEER4, ECHO), count=1, timeout=1000)["probectl.udp.responder"] == "probectl"
+
+
+def test_responder_has_no_privileges(lab):
+    child = lab.peer(labs.AGENT, "--echo", "192.0.2.1:622", "--user", "nobody", "--rate", "100", ready="answering")
+    status = dict(line.split(":\t", 1) for line in lab.peers.run("cat", "/proc/%d/status" % child.pid).stdout.splitlines())
+    assert status["Uid"].split() == ["65534"] * 4 and int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
+    assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+    # A port of the privileged ones, bound before: it still answers, and no more often than it may.
+    assert lab.once("udp", "%s:622" % PEER4, count=5, **SHORT)["packets.received"] == 5
+    flood = lab.once("udp", "%s:622" % PEER4, count=100, interval_ms=1, timeout=1500)
+    assert 1 <= flood["packets.received"] <= 40, "ten at once and ten a second"
 
 
 def test_responder_does_not_answer_answers(lab):

@@ -234,8 +234,8 @@ test_parameters(void **state)
 		const char *target, *key, *value, *complaint;
 	} cases[] = {
 	    {"host:80", NULL, NULL, "no ports"},
-	    {"host", "count", "0", "1 to 100"},
-	    {"host", "count", "101", "1 to 100"},
+	    {"host", "count", "0", "1 to 1000"},
+	    {"host", "count", "1001", "1 to 1000"},
 	    {"host", "payload_bytes", "7", "8 to 65000"},
 	    {"host", "payload_bytes", "65001", "8 to 65000"},
 	    {"host", "dscp", "64", "0 to 63"},

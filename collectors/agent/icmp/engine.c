@@ -53,8 +53,7 @@ struct icmp_engine
 {
 	struct icmp_socket sockets[2]; /* IPv4, IPv6 */
 	uint16_t next_id;
-	struct run_list slots[ICMP_SLOTS];
-	struct run_list chains[ICMP_CHAINS];
+	struct run_list by_id[ICMP_CHAINS], by_secret[ICMP_CHAINS];
 	struct mmsghdr messages[BATCH];
 	struct iovec vectors[BATCH];
 	struct sockaddr_storage names[BATCH];
@@ -170,52 +169,60 @@ same_destination(const struct canary_run *run, const struct icmp_seen *seen)
 	return memcmp(&in6->sin6_addr, seen->destination, 16) == 0;
 }
 
-static struct run_list *
-chain_of(struct icmp_engine *engine, uint64_t token)
-{
-	return &engine->chains[token >> 16 & (ICMP_CHAINS - 1)];
-}
-
 static struct canary_run *
-find_by_token(struct icmp_engine *engine, uint64_t token)
+find_by_secret(struct icmp_engine *engine, uint32_t secret)
 {
 	struct canary_run *run;
 
-	LIST_FOREACH (run, chain_of(engine, token), by_secret)
+	LIST_FOREACH (run, &engine->by_secret[secret % ICMP_CHAINS], by_secret)
 	{
-		if ((token & ~0xffffULL) == run->secret)
+		if (run->secret == secret)
 			return run;
 	}
 	return NULL;
 }
 
+/* any_id: of the runs to the destination the one that has sent that many packets. */
 static struct canary_run *
-find_by_slot(struct icmp_engine *engine, const struct icmp_socket *socket,
-             const struct icmp_seen *seen)
+find_by_id(struct icmp_engine *engine, const struct icmp_socket *socket,
+           const struct icmp_seen *seen, uint16_t id, bool any_id)
 {
 	struct canary_run *run;
 
-	LIST_FOREACH (run, &engine->slots[seen->sequence >> ICMP_NUMBER_BITS], by_slot)
+	LIST_FOREACH (run, &engine->by_id[id % ICMP_CHAINS], by_id)
 	{
-		if (run->peer.addr.ss_family == socket->family && same_destination(run, seen) &&
-		    (!socket->raw || seen->id == run->id))
+		if (run->peer.addr.ss_family == socket->family && (any_id || run->id == id) &&
+		    seen->sequence < run->next && same_destination(run, seen))
 			return run;
 	}
 	return NULL;
+}
+
+/* An error that quotes too little for the token: rare enough to look through all runs for a destination. */
+static struct canary_run *
+find_by_quote(struct icmp_engine *engine, const struct icmp_socket *socket,
+              const struct icmp_seen *seen)
+{
+	struct canary_run *run = NULL;
+
+	if (socket->raw)
+		return find_by_id(engine, socket, seen, seen->id, false);
+	for (uint16_t i = 0; i < ICMP_CHAINS && run == NULL; i++)
+		run = find_by_id(engine, socket, seen, i, true);
+	return run;
 }
 
 static struct canary_run *
 find_run(struct icmp_engine *engine, const struct icmp_socket *socket, const struct icmp_seen *seen,
          uint32_t *number)
 {
-	uint16_t sequence = seen->has_token ? (uint16_t) seen->token : seen->sequence;
 	struct canary_run *run = NULL;
 
-	*number = sequence & ((1U << ICMP_NUMBER_BITS) - 1);
+	*number = seen->has_token ? (uint32_t) seen->token : seen->sequence;
 	if (seen->has_token)
-		run = find_by_token(engine, seen->token);
+		run = find_by_secret(engine, (uint32_t) (seen->token >> 32));
 	else if (seen->kind == ICMP_PROBLEM)
-		run = find_by_slot(engine, socket, seen);
+		run = find_by_quote(engine, socket, seen);
 	return run && run->peer.addr.ss_family == socket->family && *number < run->next ? run : NULL;
 }
 
@@ -380,7 +387,7 @@ free_id(struct icmp_engine *engine)
 		uint16_t id = engine->next_id++;
 		struct canary_run *run;
 
-		LIST_FOREACH (run, &engine->slots[id % ICMP_SLOTS], by_slot)
+		LIST_FOREACH (run, &engine->by_id[id % ICMP_CHAINS], by_id)
 		{
 			if (run->id == id)
 				break;
@@ -398,11 +405,12 @@ icmp_engine_add(struct canary_env *env, struct canary_run *run)
 
 	run->id = free_id(engine);
 	run->overflow = probe_overflow(icmp_engine_fd(env, run->peer.addr.ss_family));
-	if (getrandom(&run->secret, sizeof(run->secret), 0) < 0)
-		run->secret = (uint64_t) probe_now() << 20;
-	run->secret &= ~0xffffULL;
-	LIST_INSERT_HEAD(&engine->slots[run->id % ICMP_SLOTS], run, by_slot);
-	LIST_INSERT_HEAD(chain_of(engine, run->secret), run, by_secret);
+	do
+		if (getrandom(&run->secret, sizeof(run->secret), 0) != (ssize_t) sizeof(run->secret))
+			run->secret = (uint32_t) probe_now();
+	while (find_by_secret(engine, run->secret));
+	LIST_INSERT_HEAD(&engine->by_id[run->id % ICMP_CHAINS], run, by_id);
+	LIST_INSERT_HEAD(&engine->by_secret[run->secret % ICMP_CHAINS], run, by_secret);
 	run->registered = true;
 }
 
@@ -411,7 +419,7 @@ icmp_engine_remove(struct canary_run *run)
 {
 	if (run->registered)
 	{
-		LIST_REMOVE(run, by_slot);
+		LIST_REMOVE(run, by_id);
 		LIST_REMOVE(run, by_secret);
 	}
 	run->registered = false;
@@ -458,7 +466,6 @@ icmp_engine_send(struct canary_env *env, struct canary_run *run, uint32_t number
 	struct icmp_engine *engine = env->icmp;
 	int family = run->peer.addr.ss_family;
 	struct icmp_socket *socket = &engine->sockets[family == AF_INET ? 0 : 1];
-	uint16_t sequence = (uint16_t) ((run->id % ICMP_SLOTS) << ICMP_NUMBER_BITS | number);
 	struct iovec vector = {engine->packet, ICMP_HEADER + run->cmd->payload_bytes};
 	struct msghdr message = {.msg_name = &run->peer.addr,
 	                         .msg_namelen = run->peer.len,
@@ -467,8 +474,8 @@ icmp_engine_send(struct canary_env *env, struct canary_run *run, uint32_t number
 	union control control = {0};
 	int tries = socket->raw ? 1 : SEND_TRIES, error;
 
-	icmp_request_write(engine->packet, family == AF_INET6, run->id, sequence,
-	                   run->secret | sequence, run->cmd->payload_bytes);
+	icmp_request_write(engine->packet, family == AF_INET6, run->id, (uint16_t) number,
+	                   (uint64_t) run->secret << 32 | number, run->cmd->payload_bytes);
 	if (run->cmd->dscp)
 		put_dscp(&message, &control, family, run->cmd->dscp);
 	set_df(socket, run->cmd->df);

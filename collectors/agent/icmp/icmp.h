@@ -5,12 +5,11 @@
  * Every run of a family uses the same socket, opened before privileges were dropped. The engine
  * reads it with one event and finds the run a packet belongs to:
  *
- *   sequence = slot of the run (9 bits) | number of the packet in the run (7 bits)
- *   token    = secret of the run (48 bits) | sequence (16 bits)
+ *   identifier = the run, where the socket is raw; sequence = number of the packet, as ping has it
+ *   token      = secret of the run (32 bits) | number of the packet (32 bits)
  *
- * slot is the low bits of the run's identifier. A reply is found by its token, whose secret also
- * chooses a chain of a hash table; an error by the token if it quotes that much, else by slot and the
- * identifier (raw sockets) or the destination (ping sockets, where the kernel chooses the identifier).
+ * A reply is found by its token. An error is found by it too if it quotes that much, else by the
+ * identifier, or by the destination (ping sockets, where the kernel chooses the identifier).
  */
 #ifndef PCTL_AGENT_ICMP_H
 #define PCTL_AGENT_ICMP_H
@@ -24,18 +23,15 @@
 
 #define ICMP_COUNT_MIN        1
 #define ICMP_COUNT_DEFAULT    5
-#define ICMP_COUNT_MAX        100
+#define ICMP_COUNT_MAX        1000
 #define ICMP_PAYLOAD_DEFAULT  56
 #define ICMP_DSCP_MAX         63
 #define ICMP_INTERVAL_MIN     1
 #define ICMP_INTERVAL_DEFAULT 200
 #define ICMP_INTERVAL_MAX     10000
-#define ICMP_NUMBER_BITS      7 /* ICMP_COUNT_MAX fits */
-#define ICMP_SLOTS            512
-#define ICMP_CHAINS           4096 /* a power of two */
+#define ICMP_CHAINS           4096 /* of each hash table; a power of two */
 
-_Static_assert(ICMP_COUNT_MAX <= 1 << ICMP_NUMBER_BITS, "a packet number must fit its bits");
-_Static_assert(ICMP_SLOTS << ICMP_NUMBER_BITS == 65536, "slot and number fill the sequence");
+_Static_assert(ICMP_COUNT_MAX <= 65536, "the sequence of a packet must be its number");
 _Static_assert(ICMP_COUNT_MAX <= STATS_PROBES_MAX, "the statistics must take every packet");
 
 struct icmp_cmd
@@ -63,10 +59,10 @@ struct canary_run
 {
 	struct probe probe;
 	const struct icmp_cmd *cmd;
-	LIST_ENTRY(canary_run) by_slot, by_secret; /* while registered */
+	LIST_ENTRY(canary_run) by_id, by_secret; /* while registered */
 	bool registered;
 	uint16_t id;
-	uint64_t secret; /* low 16 bits zero */
+	uint32_t secret;
 	struct resolver_address peer;
 	struct event sender;
 	int64_t spacing; /* between packets, nanoseconds */

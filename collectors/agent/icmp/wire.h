@@ -6,8 +6,8 @@
  *      4  identifier | sequence
  *      8  token, 64 bits, then a fixed pattern
  *
- * The token is what a reply is matched by: the 16-bit fields wrap and are rewritten by ping
- * sockets. Errors may quote no more than the first 8 bytes, so those fields are read too.
+ * The token is what a reply is matched by: the 16-bit fields are guessed easily and the identifier is
+ * rewritten by ping sockets. Errors may quote no more than the first 8 bytes, so those fields are read too.
  */
 #ifndef PCTL_AGENT_ICMP_WIRE_H
 #define PCTL_AGENT_ICMP_WIRE_H

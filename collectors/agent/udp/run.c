@@ -25,6 +25,8 @@
 #define SEND_TRIES      3
 #define MESSAGES_A_TURN 64 /* then the rest of the loop has its turn */
 #define ERROR_READ_MAX  256
+/* Copies of what was sent are in it too; the kernel may allow less. */
+#define RECEIVE_BUFFER (1024 * 1024)
 
 /* One thread, and nothing is kept in them between two calls. */
 static uint8_t packet_room[FRAME_MAX];
@@ -245,8 +247,10 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 static void
 set_options(int fd, int family)
 {
-	int on = 1, fragment = family == AF_INET ? IP_PMTUDISC_DONT : IPV6_PMTUDISC_DONT;
+	int on = 1, size = RECEIVE_BUFFER;
+	int fragment = family == AF_INET ? IP_PMTUDISC_DONT : IPV6_PMTUDISC_DONT;
 
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 	stamp_ask(fd);
 	if (family == AF_INET)
 	{

@@ -16,7 +16,7 @@
 
 #define UDP_COUNT_MIN        1
 #define UDP_COUNT_DEFAULT    5
-#define UDP_COUNT_MAX        100
+#define UDP_COUNT_MAX        1000
 #define UDP_PAYLOAD_DEFAULT  56
 #define UDP_DSCP_MAX         63
 #define UDP_INTERVAL_MIN     1

@@ -25,7 +25,7 @@ export interface ParamSpec {
 
 export const PARAMS: Record<string, readonly ParamSpec[]> = {
   icmp: [
-    { key: 'count', label: 'Packets a run', hint: '', kind: 'integer', fallback: '5', min: 1, max: 100 },
+    { key: 'count', label: 'Packets a run', hint: '', kind: 'integer', fallback: '5', min: 1, max: 1000 },
     { key: 'payload_bytes', label: 'Payload bytes', hint: '', kind: 'integer', fallback: '56', min: 8, max: 65000 },
     { key: 'dscp', label: 'DSCP', hint: '46 is expedited forwarding', kind: 'integer', fallback: '0', min: 0, max: 63 },
   ],
@@ -35,7 +35,7 @@ export const PARAMS: Record<string, readonly ParamSpec[]> = {
   ],
   udp: [
     { key: 'port', label: 'Port', hint: 'When the target names none', kind: 'integer', fallback: '', min: 1, max: 65535 },
-    { key: 'count', label: 'Packets a run', hint: '', kind: 'integer', fallback: '5', min: 1, max: 100 },
+    { key: 'count', label: 'Packets a run', hint: '', kind: 'integer', fallback: '5', min: 1, max: 1000 },
     { key: 'payload_bytes', label: 'Payload bytes', hint: '', kind: 'integer', fallback: '56', min: 20, max: 65000 },
     { key: 'dscp', label: 'DSCP', hint: '46 is expedited forwarding', kind: 'integer', fallback: '0', min: 0, max: 63 },
   ],
