@@ -60,6 +60,7 @@ perl -MJSON::PP -e '
 		[spool => offline_mb => "<= 64", sub { $_[0] <= 64 }],
 		[spool => offline_lost => "0", sub { $_[0] == 0 }],
 		[icmp => us_per_probe => "<= 12", sub { $_[0] <= 12 }],
+		[icmp => loss_percent => "0", sub { $_[0] == 0 }],
 		[icmp => probes_per_s => ">= 19000 (aim 20000)", sub { $_[0] >= 19000 }],
 		[agent => rss_mb => "<= 6", sub { $_[0] <= 6 }],
 		[agent => rss_idle_mb => "<= 6", sub { $_[0] <= 6 }],

@@ -38,7 +38,7 @@ struct sweep
 	size_t count, started, ended, ok;
 	struct event pace;
 	int64_t began, cpu;
-	double packets;
+	double packets, received;
 	float *times; /* of the targets that answered: the median in ms, or how long the run took */
 	size_t time_count;
 	int status;
@@ -108,9 +108,10 @@ print_summary(struct sweep *s)
 		median = s->times[s->time_count / 2];
 	}
 	if (s->options->json)
-		printf("{\"targets\":%zu,\"ok\":%zu,\"packets\":%.0f,\"seconds\":%.3f,\"cpu_us\":%.0f,"
+		printf("{\"targets\":%zu,\"ok\":%zu,\"packets\":%.0f,\"received\":%.0f,\"seconds\":%.3f,"
+		       "\"cpu_us\":%.0f,"
 		       "\"cpu_us_per_probe\":%.3f,\"median_ms\":%.4f}\n",
-		       s->ended, s->ok, s->packets, seconds, cpu_us, cpu_us / units, median);
+		       s->ended, s->ok, s->packets, s->received, seconds, cpu_us, cpu_us / units, median);
 	else
 		printf("%zu of %zu ok, %.0f packets in %.2f s, %.1f us of CPU each, median %.3f ms\n",
 		       s->ok, s->ended, s->packets, seconds, cpu_us / units, median);
@@ -135,6 +136,7 @@ on_done(const struct result *result, void *arg)
 	struct errand *errand = arg;
 	struct sweep *s = errand->sweep;
 	double packets = once_metric(result, "packets.sent"),
+	       received = once_metric(result, "packets.received"),
 	       median = once_metric(result, "rtt.median.ms");
 
 	if (!s->options->summary && s->options->json)
@@ -142,7 +144,10 @@ on_done(const struct result *result, void *arg)
 	else if (!s->options->summary)
 		print_line(result);
 	if (!isnan(packets))
+	{
 		s->packets += packets;
+		s->received += received;
+	}
 	if (result->success)
 	{
 		s->ok++;
