@@ -44,6 +44,7 @@ agent_SRCS = \
 	agent/http/cmd.c \
 	agent/http/run.c \
 	agent/http/result.c \
+	agent/a2a/wire.c \
 	agent/dns/name.c \
 	agent/dns/msg.c \
 	agent/dns/xfer.c \

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: PostgreSQL
-"""Writes the seeds of fuzz_batch, fuzz_bundle, fuzz_result and fuzz_spool_pack, field by field: test/fuzz/corpus-seeds.py"""
+"""Writes the seeds of fuzz_batch, fuzz_bundle, fuzz_result, fuzz_spool_pack and fuzz_a2a, field by field: test/fuzz/corpus-seeds.py"""
 
 import pathlib
 import struct
@@ -68,6 +68,14 @@ def block(raw, length=None):
     return b"PCZ1" + head + struct.pack("<I", crc32c(head + packed)) + packed
 
 
+# STAMP: number, time, error estimate, SSID, zeros.
+STAMP = struct.pack(">IQHH28x", 1, 0xeeac960080000000, 0x8587, 0xbeef)
+
+
+def tlv(kind, value, length=None):
+    return struct.pack(">BBH", 0x80, kind, len(value) if length is None else length) + value
+
+
 SEEDS = {
     "spool_pack/one": block(frame(1, b"result")),
     "spool_pack/two": block(frame(1, b"result") * 3) + block(frame(4, b"x" * 300)),
@@ -86,6 +94,12 @@ SEEDS = {
     "bundle/target-too-long": BUNDLE + data(4, TEST + data(3, b"x" * 1024)),
     "bundle/params-out-of-order": BUNDLE + data(4, TEST + data(6, data(1, b"aaa") + data(2, b"\xff")) + PARAM),
     "bundle/answer": number(1, 7) + data(3, BUNDLE) + data(20, b"s" * 64) + data(21, b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"),
+    "a2a/bare": b"\x00" + STAMP,
+    "a2a/ours": b"\x03" + STAMP + tlv(252, bytes(range(16))) + tlv(7, bytes(16)) + tlv(1, bytes(20)),
+    "a2a/unknown": b"\x02" + STAMP + tlv(4, bytes(4)) + tlv(7, bytes(16)),
+    "a2a/malformed": b"\x02" + STAMP + tlv(7, bytes(16), 17) + b"\x80\x01",
+    "a2a/padding": b"\x00" + STAMP + bytes(37),
+    "a2a/no-estimate": b"\x00" + STAMP[:12] + bytes(32),
     "result/least": LEAST,
     "result/whole": WHOLE,
     "result/newer-fields": LEAST + number(99, 7) + data(100, b"x") + varint(101 << 3 | 5) + b"abcd",
