@@ -44,7 +44,9 @@ agent_SRCS = \
 	agent/http/cmd.c \
 	agent/http/run.c \
 	agent/http/result.c \
+	agent/a2a/txstamp.c \
 	agent/a2a/wire.c \
+	agent/a2a/track.c \
 	agent/dns/name.c \
 	agent/dns/msg.c \
 	agent/dns/xfer.c \
