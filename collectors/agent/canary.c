@@ -11,8 +11,8 @@
 #include "agent/http/tls.h"
 #include "agent/icmp/icmp.h"
 
-const struct canary_ops *const canary_table[] = {&canary_icmp, &canary_tcp, &canary_udp,
-                                                 &canary_http, &canary_dns, NULL};
+const struct canary_ops *const canary_table[] = {
+    &canary_icmp, &canary_tcp, &canary_udp, &canary_http, &canary_dns, &canary_a2a, NULL};
 
 const struct canary_ops *
 canary_find(const char *type)

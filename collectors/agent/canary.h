@@ -2,7 +2,7 @@
  *
  * canary.h -- what a canary is to the agent: a row in a table.
  *
- * A canary is one folder (icmp/, tcp/, udp/, http/, dns/) with the same files: cmd.c parses
+ * A canary is one folder (icmp/, tcp/, udp/, http/, dns/, a2a/) with the same files: cmd.c parses
  * the parameters of a test, run.c drives one run on the event loop, result.c turns
  * what was seen into metrics and attributes. A run never blocks the loop and
  * always ends: with a result, by its timeout at the latest. Single threaded.
@@ -18,6 +18,7 @@
 
 struct event_base;
 struct icmp_engine;
+struct meet;
 struct resolver;
 
 /* A test as configured, whatever it came from. Owned by the scheduler. */
@@ -46,6 +47,7 @@ struct canary_env
 	bool icmp4_raw, icmp6_raw;
 	int icmp_errno;           /* why an fd is -1 */
 	struct icmp_engine *icmp; /* NULL until the first icmp run; canary_env_close frees it */
+	struct meet *meet;        /* sessions with other agents; NULL without a control plane */
 };
 
 /* Opens what needs privileges (raw ICMP sockets, ping sockets where raw ones are refused), to be
@@ -86,6 +88,7 @@ extern const struct canary_ops canary_tcp;
 extern const struct canary_ops canary_udp;
 extern const struct canary_ops canary_http;
 extern const struct canary_ops canary_dns;
+extern const struct canary_ops canary_a2a;
 
 /* NULL when there is no such type. */
 const struct canary_ops *canary_find(const char *type);

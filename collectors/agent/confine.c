@@ -124,6 +124,9 @@ static const uint16_t allowed[] = {
     SYS_clock_nanosleep,
     SYS_nanosleep,
     SYS_futex,
+    /* how well the clock is disciplined; setting it needs a capability that was given up */
+    SYS_adjtimex,
+    SYS_clock_adjtime,
     /* signals, and what a process may know of itself */
     SYS_rt_sigaction,
     SYS_rt_sigprocmask,

@@ -35,6 +35,7 @@
 #include "agent/sweep.h"
 #include "agent/tests.h"
 #include "agent/udp/echo.h"
+#include "lib/buf.h"
 #include "lib/clock.h"
 #include "lib/conf.h"
 #include "lib/files.h"
@@ -628,6 +629,9 @@ help_more(FILE *out)
 	             "[--summary] ...\n");
 	fprintf(out, "\nAnswer the udp tests of others, and do nothing else:\n"
 	             "  probectl-agent --echo ADDRESS:PORT [--rate ANSWERS_A_SECOND] [--user NAME]\n");
+	fprintf(out,
+	        "\nTo answer a2a tests, or any other sender of STAMP packets, from these prefixes:\n"
+	        "  probectl-agent --reflect ADDRESS:PORT --allow PREFIX [--allow PREFIX]...\n");
 }
 
 /* There is no settings file; the environment counts as it does with one. */
@@ -782,6 +786,45 @@ main_echo(int argc, char **argv)
 	return 0;
 }
 
+/* --reflect ADDRESS:PORT --allow PREFIX [--allow PREFIX]... */
+static int
+main_reflect(int argc, char **argv)
+{
+	struct buf allow = BUF_INIT(4096);
+	struct event_base *base;
+	char err[256];
+	int code;
+
+	for (int i = 3; i < argc; i += 2)
+	{
+		if (strcmp(argv[i], "--allow") != 0 || i + 1 == argc)
+		{
+			fprintf(stderr, "probectl-agent: unexpected argument \"%s\"; see --help\n", argv[i]);
+			return 2;
+		}
+		buf_printf(&allow, "%s ", argv[i + 1]);
+	}
+	if (argc < 3 || allow.len == 0 || !buf_cstr(&allow))
+	{
+		fprintf(stderr,
+		        "probectl-agent: --reflect needs ADDRESS:PORT, and --allow PREFIX for those "
+		        "it answers; see --help\n");
+		buf_free(&allow);
+		return 2;
+	}
+	if (!privilege_drop(NULL, err, sizeof(err)))
+		log_fatal("main", NULL, "%s", err);
+	if (!confine(once_mode(), err, sizeof(err)))
+		log_warning("main", NULL, "%s; going on without", err);
+	base = event_base_new();
+	if (!base)
+		log_fatal("main", NULL, "cannot make an event loop");
+	code = once_reflect(base, argv[2], buf_cstr(&allow), SETTINGS_A2A_RATE_DEFAULT);
+	event_base_free(base);
+	buf_free(&allow);
+	return code;
+}
+
 /* --seccomp=MODE is the key seccomp, for one start: taken out of argv. */
 static int
 seccomp_option(int argc, char **argv)
@@ -820,6 +863,8 @@ main(int argc, char **argv)
 		return main_once(argc, argv);
 	if (argc > 1 && strcmp(argv[1], "--echo") == 0)
 		return main_echo(argc, argv);
+	if (argc > 1 && strcmp(argv[1], "--reflect") == 0)
+		return main_reflect(argc, argv);
 	spec.keys = settings_keys;
 	spec.key_count = settings_key_count;
 	conf_start(&a.conf, &spec, &a.settings, argc, argv);

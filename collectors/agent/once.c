@@ -10,11 +10,14 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "agent/a2a/meet.h"
+#include "agent/a2a/reflector.h"
 #include "agent/canary.h"
 #include "agent/guard.h"
 #include "agent/probe.h"
@@ -344,4 +347,39 @@ once_run(struct event_base *base, struct canary_env *env, const char *type, cons
 		status = run_spec(base, env, ops, &spec, json);
 	once_spec_free(&spec);
 	return status;
+}
+
+/* ---- the other end ---- */
+
+static void
+on_signal(evutil_socket_t fd, short what, void *arg)
+{
+	event_base_loopbreak(arg);
+}
+
+int
+once_reflect(struct event_base *base, const char *listen, const char *allow, int64_t rate)
+{
+	const struct meet_options options = {
+	    .base = base,
+	    .listen = listen,
+	    .allow = allow,
+	    .rate = rate,
+	};
+	struct event *stops[] = {evsignal_new(base, SIGINT, on_signal, base),
+	                         evsignal_new(base, SIGTERM, on_signal, base)};
+	char err[256] = "out of memory";
+	struct meet *meet = NULL;
+
+	if (stops[0] && stops[1] && event_add(stops[0], NULL) == 0 && event_add(stops[1], NULL) == 0)
+		meet = meet_new(&options, err, sizeof(err));
+	if (meet)
+		event_base_dispatch(base);
+	else
+		complain(err, "");
+	for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++)
+		if (stops[i])
+			event_free(stops[i]);
+	meet_free(meet);
+	return meet ? EXIT_SUCCEEDED : EXIT_INPUT;
 }

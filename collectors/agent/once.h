@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "agent/canary.h"
 
@@ -38,5 +39,8 @@ const struct canary_ops *once_type(const char *type);
 
 double once_metric(const struct result *result, const char *name); /* NaN when it is not there */
 void once_print(const struct result *result, bool json);
+/* Answers STAMP packets from the prefixes ("192.0.2.0/24, 2001:db8::/32") until SIGINT or SIGTERM. Exit code: 0, or 2 when
+ * the input is wrong or the address is not to be had. */
+int once_reflect(struct event_base *base, const char *listen, const char *allow, int64_t rate);
 
 #endif

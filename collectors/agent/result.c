@@ -42,6 +42,7 @@ static const char *const error_names[ERROR_TYPE_COUNT] = {
     [ERROR_DNS_ANSWER] = "dns_answer",
     [ERROR_DNS_MALFORMED] = "dns_malformed",
     [ERROR_DNS_LAME] = "dns_lame",
+    [ERROR_PEER_UNAVAILABLE] = "peer_unavailable",
 };
 
 const char *

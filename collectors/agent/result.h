@@ -44,10 +44,11 @@ enum error_type
 	ERROR_GUARD_DENIED,
 	ERROR_LOCAL_FAULT,
 	ERROR_CONFIG,
-	ERROR_DNS_BOGUS,     /* DNSSEC: the answer contradicts its chain of trust */
-	ERROR_DNS_ANSWER,    /* answered, but not with what the test expects */
-	ERROR_DNS_MALFORMED, /* what came is no DNS message */
-	ERROR_DNS_LAME,      /* no server of a zone answers for it */
+	ERROR_DNS_BOGUS,        /* DNSSEC: the answer contradicts its chain of trust */
+	ERROR_DNS_ANSWER,       /* answered, but not with what the test expects */
+	ERROR_DNS_MALFORMED,    /* what came is no DNS message */
+	ERROR_DNS_LAME,         /* no server of a zone answers for it */
+	ERROR_PEER_UNAVAILABLE, /* the other agent answers no tests at the moment */
 	ERROR_TYPE_COUNT
 };
 

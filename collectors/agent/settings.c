@@ -8,8 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/a2a/reflector.h"
 #include "agent/confine.h"
 #include "agent/udp/echo.h"
+#include "agent/resolver.h"
 #include "lib/identity.h"
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -127,7 +129,23 @@ static const struct conf_tree labels_tree = {labels_read, labels_print, labels_c
 
 /* ---- the table ---- */
 
+#define TEXT_OF(number)   #number
+#define DIGITS_OF(number) TEXT_OF(number)
+
 const struct conf_key settings_keys[] = {
+    {"a2a.enabled", CONF_BOOL, AT(a2a_enabled), .def = "true",
+     .help = "test to other agents of the tenant and answer them, as the control plane brokers it"},
+    {"a2a.listen", CONF_STRING, AT(a2a_listen), .def = "0.0.0.0:0", .flags = CONF_REQUIRED,
+     .help = "ADDRESS:PORT where STAMP packets are answered, open while somebody may send some; "
+             "port 0 is any"},
+    {"a2a.advertise", CONF_STRING, AT(a2a_advertise),
+     .help = "address other agents reach this one at; that of the link to the control plane when "
+             "not set"},
+    {"a2a.allow", CONF_STRING, AT(a2a_allow),
+     .help = "prefixes that are answered without a session: 192.0.2.0/24, 2001:db8::/32; none when "
+             "not set"},
+    {"a2a.rate", CONF_INT, AT(a2a_rate), .def = DIGITS_OF(SETTINGS_A2A_RATE_DEFAULT), .min = 1,
+     .max = 1000000, .help = "most STAMP packets answered in a second"},
     {"agent.hostname", CONF_STRING, AT(hostname),
      .help = "name reported to the control plane; the system's when not set"},
     {"agent.labels", CONF_TREE, 0, .tree = &labels_tree,
@@ -216,6 +234,26 @@ settings_host_port(const char *text, char *host, size_t hostlen, uint16_t *port)
 	return true;
 }
 
+static bool
+check_a2a(const struct settings *s, struct conf_error *err)
+{
+	struct reflector_prefix prefixes[REFLECTOR_PREFIXES_MAX];
+	struct sockaddr_storage addr;
+	struct resolver_address advertised;
+	char why[200];
+	socklen_t len;
+
+	if (!reflector_address_parse(s->a2a_listen, &addr, &len, why, sizeof(why)))
+		return conf_fail(err, 0, "a2a.listen: %s", why);
+	if (s->a2a_allow && reflector_prefixes_parse(s->a2a_allow, prefixes, REFLECTOR_PREFIXES_MAX,
+	                                             why, sizeof(why)) < 0)
+		return conf_fail(err, 0, "a2a.allow: %s", why);
+	if (s->a2a_advertise && !resolver_literal(s->a2a_advertise, &advertised))
+		return conf_fail(err, 0, "a2a.advertise must be an address, not \"%.64s\"",
+		                 s->a2a_advertise);
+	return true;
+}
+
 bool
 settings_check(const void *settings, struct conf_error *err)
 {
@@ -226,6 +264,8 @@ settings_check(const void *settings, struct conf_error *err)
 	if (!settings_host_port(s->grpc_addr, host, sizeof(host), &port))
 		return conf_fail(err, 0, "control_plane.grpc_addr must be host:port, not \"%.200s\"",
 		                 s->grpc_addr);
+	if (!check_a2a(s, err))
+		return false;
 	if (s->enroll_server && !enroll_url_parse(s->enroll_server, host, sizeof(host), &port))
 		return conf_fail(err, 0, "enroll.server must be https://host[:port], not \"%.200s\"",
 		                 s->enroll_server);

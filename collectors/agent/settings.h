@@ -12,6 +12,8 @@
 #include "agent/tests.h"
 #include "lib/conf.h"
 
+#define SETTINGS_A2A_RATE_DEFAULT 2000
+
 struct label
 {
 	char *key;
@@ -33,6 +35,11 @@ struct settings
 	bool tests_from_control;
 	int64_t tests_concurrency;
 	int64_t tests_packets; /* a second; 0 = no limit */
+	bool a2a_enabled;
+	char *a2a_listen;
+	char *a2a_advertise;
+	char *a2a_allow;
+	int64_t a2a_rate; /* answers a second */
 	struct test_list canaries;
 	char *echo_listen;
 	int64_t echo_rate;

@@ -47,6 +47,12 @@ agent_SRCS = \
 	agent/a2a/txstamp.c \
 	agent/a2a/wire.c \
 	agent/a2a/track.c \
+	agent/a2a/clock.c \
+	agent/a2a/reflector.c \
+	agent/a2a/meet.c \
+	agent/a2a/cmd.c \
+	agent/a2a/run.c \
+	agent/a2a/result.c \
 	agent/dns/name.c \
 	agent/dns/msg.c \
 	agent/dns/xfer.c \

@@ -32,11 +32,13 @@ reflect(const uint8_t *data, size_t size, const struct a2a_request *request, uin
 	                                    .follow_sequence = 77,
 	                                    .follow_at = how & 2 ? WHEN - 1000 : 0};
 	struct buf out = BUF_INIT(A2A_PACKET_MAX);
+	struct a2a_request again;
 	struct a2a_reply reply;
 
 	hold(a2a_reply_write(&out, data, size, request, &reflection, how & 1));
 	hold(a2a_reply_stamp(&out, WHEN + 2000, reflection.estimate.ptp));
 	hold(out.len == size);
+	hold(!a2a_request_read(out.data, out.len, WHEN + 3000, &again)); /* nobody answers an answer */
 	hold(a2a_reply_read(out.data, out.len, WHEN, &reply));
 	hold(reply.sequence == reflection.sequence && reply.sender_sequence == request->sequence &&
 	     reply.raw_t1 == request->raw_t1);
@@ -71,7 +73,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		                              size - 1 >= A2A_BASE + A2A_TLV_HEADER + A2A_FOLLOW_BYTES));
 	if (!a2a_request_read(data + 1, size - 1, WHEN, &request))
 	{
-		hold(size - 1 < A2A_BASE || size - 1 > A2A_PACKET_MAX || data[1 + 13] == 0);
+		hold(size - 1 < A2A_BASE || size - 1 > A2A_PACKET_MAX || data[1 + 13] == 0 ||
+		     memcmp(data + 1 + 16, "\0\0\0\0", 4) != 0);
 		return 0;
 	}
 	hold(request.token == NULL ||

@@ -220,6 +220,9 @@ test_reply(void **state)
 	assert_true(reply.follow_at == WHEN - 250000000);
 	for (size_t n = 0; n < A2A_BASE; n++)
 		assert_false(a2a_reply_read(reply_octets, n, WHEN, &reply));
+	assert_false(
+	    a2a_request_read(reply_octets, sizeof(reply_octets), WHEN, &request)); /* no request */
+	assert_true(a2a_request_read(request_octets, sizeof(request_octets), WHEN, &request));
 	/* with nothing to follow up, and a token of nobody */
 	reflection.follow_at = 0;
 	assert_true(a2a_reply_write(&out, request_octets, sizeof(request_octets), &request, &reflection,

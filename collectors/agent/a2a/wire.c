@@ -11,6 +11,7 @@
 #define SYNCHRONIZED 0x8000
 #define PTP          0x4000
 #define AT_T3        4 /* of a reply */
+#define DAY          (86400 * (int64_t) NANO)
 
 /* Flags of a TLV (RFC 8972 section 4.1). */
 #define UNRECOGNIZED 0x80
@@ -186,6 +187,7 @@ a2a_request_read(const uint8_t *data, size_t len, int64_t near, struct a2a_reque
 {
 	struct cursor c;
 	struct tlv tlv;
+	int64_t age;
 
 	memset(request, 0, sizeof(*request));
 	if (len > A2A_PACKET_MAX)
@@ -195,12 +197,17 @@ a2a_request_read(const uint8_t *data, size_t len, int64_t near, struct a2a_reque
 	request->raw_t1 = cursor_be64(&c);
 	request->raw_estimate = cursor_be16(&c);
 	request->ssid = cursor_be16(&c);
-	cursor_skip(&c, A2A_BASE - 16);
+	request->estimate = a2a_estimate_read(request->raw_estimate);
+	request->t1 = a2a_time_read(request->raw_t1, request->estimate.ptp, near);
+	age = near - a2a_time_read(cursor_be64(&c), request->estimate.ptp, near);
+	cursor_skip(&c, A2A_BASE - 24);
 	/* RFC 4656: an estimate without a multiplier is not one, and the packet is to be ignored. */
 	if (c.failed || (request->raw_estimate & 0xff) == 0)
 		return false;
-	request->estimate = a2a_estimate_read(request->raw_estimate);
-	request->t1 = a2a_time_read(request->raw_t1, request->estimate.ptp, near);
+	/* A reply has a time of today where a request has zeros (or the padding of TWAMP): two reflectors that
+	 * somebody points at each other must not go on for ever. */
+	if (age > -DAY && age < DAY)
+		return false;
 	for (int i = 0; i < A2A_TLVS_MAX && tlv_next(&c, &tlv); i++)
 	{
 		if (tlv_is(&tlv, A2A_TLV_FOLLOW_UP, A2A_FOLLOW_BYTES))

@@ -110,7 +110,7 @@ struct a2a_estimate a2a_estimate_read(uint16_t raw);
 bool a2a_request_write(struct buf *out, size_t size, const struct a2a_request *request,
                        uint64_t *raw_t1);
 
-/* False: not a request. near is the time it arrived. */
+/* False: not a request, and perhaps a reply. near is the time it arrived. */
 bool a2a_request_read(const uint8_t *data, size_t len, int64_t near, struct a2a_request *request);
 
 /* The reply to a request that was read, of its size, but for T3. TLVs go back as they came, with the
