@@ -1,0 +1,646 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * test_a2a.c -- the a2a canary against our reflector, on loopback and between namespaces, and the sessions
+ * the control plane brokers.
+ *
+ * On loopback canary and reflector share a loop. Between namespaces the reflector is a process of its own:
+ *
+ *   198.51.100.1  pa ===== pb  198.51.100.2
+ *   2001:db8::1                2001:db8::2
+ */
+#include "rig.h"
+
+#include <errno.h>
+#include <sched.h>
+
+#include "agent/a2a/a2a.h"
+#include "agent/a2a/reflector.h"
+#include "probectl/agent/v1/agent.pb-c.h"
+
+#define TEST_ID    "00000000-0000-4000-8000-000000000001" /* of rig_spec */
+#define SESSION_ID "00000000-0000-4000-8000-0000000000aa"
+#define OTHER_ID   "00000000-0000-4000-8000-0000000000bb"
+#define PEER_ID    "00000000-0000-4000-8000-0000000000cc"
+
+static const uint8_t token[A2A_TOKEN_BYTES] = "sixteen octets!";
+static const char *const quick[] = {"count", "10", "interval_ms", "1", NULL};
+
+/* ---- parameters ---- */
+
+static void
+test_parameters(void **state)
+{
+	static const struct
+	{
+		const char *target, *key, *value, *complaint;
+	} cases[] = {
+	    {"host:862", "count", "0", "1 to 100"},
+	    {"host:862", "count", "101", "1 to 100"},
+	    {"host:862", "payload_bytes", "43", "44 to 9000"},
+	    {"agent", "payload_bytes", "63", "64 at least"},
+	    {"host:862", "dscp", "64", "0 to 63"},
+	    {"host:862", "mode", "forever", "round or continuous"},
+	    {"host:862", "port", "863", "target says 862"},
+	    {"host:862", "interval_ms", "400", "half of the timeout"},
+	    {"host:0", NULL, NULL, "port"},
+	    {"host:862", "Count", "1", "unknown"},
+	};
+	struct rig rig;
+
+	rig_open(&rig);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		const char *params[] = {cases[i].key, cases[i].value, NULL};
+
+		assert_false(rig_run(&rig, "a2a", cases[i].target, 1000, params));
+		if (strstr(rig.err, cases[i].complaint) == NULL)
+			print_error("case %zu: %s\n", i, rig.err);
+		assert_non_null(strstr(rig.err, cases[i].complaint));
+	}
+	rig_close(&rig);
+}
+
+static void
+test_prefixes(void **state)
+{
+	struct reflector_prefix prefixes[3];
+	struct sockaddr_storage addr;
+	socklen_t len;
+	char err[128];
+
+	assert_int_equal(
+	    reflector_prefixes_parse("192.0.2.0/24, 2001:db8::/33,198.51.100.7", prefixes, 3, err, 128),
+	    3);
+	assert_int_equal(prefixes[0].bits, 24);
+	assert_int_equal(prefixes[1].bits, 33);
+	assert_int_equal(prefixes[1].family, AF_INET6);
+	assert_int_equal(prefixes[2].bits, 32);
+	assert_int_equal(reflector_prefixes_parse("", prefixes, 3, err, 128), 0);
+	assert_int_equal(
+	    reflector_prefixes_parse("1.2.3.4 1.2.3.4 1.2.3.4 1.2.3.4", prefixes, 3, err, 128), -1);
+	assert_int_equal(reflector_prefixes_parse("192.0.2.0/33", prefixes, 3, err, 128), -1);
+	assert_int_equal(reflector_prefixes_parse("192.0.2.0/", prefixes, 3, err, 128), -1);
+	assert_int_equal(reflector_prefixes_parse("example.net/8", prefixes, 3, err, 128), -1);
+	assert_true(reflector_address_parse("[::1]:862", &addr, &len, err, 128));
+	assert_int_equal(addr.ss_family, AF_INET6);
+	assert_true(reflector_address_parse("0.0.0.0:0", &addr, &len, err, 128));
+	assert_false(reflector_address_parse("::1:862", &addr, &len, err, 128));
+	assert_false(reflector_address_parse("localhost:862", &addr, &len, err, 128));
+	assert_false(reflector_address_parse("127.0.0.1:65536", &addr, &len, err, 128));
+	assert_false(reflector_address_parse("127.0.0.1", &addr, &len, err, 128));
+}
+
+/* ---- loopback ---- */
+
+static struct reflector *
+reflector_at(struct rig *rig, const char *listen, const char *allow, int64_t rate, char target[64])
+{
+	struct reflector_prefix prefixes[4];
+	struct sockaddr_storage addr;
+	struct reflector *r;
+	char err[256];
+	socklen_t len;
+	int count;
+
+	assert_true(reflector_address_parse(listen, &addr, &len, err, sizeof(err)));
+	r = reflector_open(rig->base, &addr, len, rate, err, sizeof(err));
+	assert_non_null(r);
+	count = reflector_prefixes_parse(allow, prefixes, 4, err, sizeof(err));
+	assert_true(count >= 0);
+	reflector_allow(r, prefixes, (size_t) count);
+	snprintf(target, 64, "%.*s:%u", (int) (strrchr(listen, ':') - listen), listen,
+	         reflector_port(r));
+	return r;
+}
+
+static void
+check_round(struct rig *rig, uint32_t count)
+{
+	rig_expect(rig, "");
+	assert_true(rig_metric(rig, "packets.sent") == count);
+	assert_true(rig_metric(rig, "packets.received") == count);
+	assert_true(rig_metric(rig, "loss.ratio") == 0);
+	assert_true(rig_metric(rig, "forward.loss.ratio") == 0);
+	assert_true(rig_metric(rig, "reverse.loss.ratio") == 0);
+	assert_true(rig_metric(rig, "packets.duplicates") == 0);
+	assert_true(rig_metric(rig, "rtt.min.ms") >= 0);
+	assert_true(rig_metric(rig, "rtt.max.ms") < 1000);
+	/* one clock: the truth is no offset, and it is within what is said */
+	assert_string_equal(rig_attribute(rig, "probectl.a2a.one_way"), "absolute");
+	assert_true(fabs(rig_metric(rig, "clock.offset.ms")) <=
+	            rig_metric(rig, "clock.uncertainty.ms"));
+	assert_true(rig_metric(rig, "forward.min.ms") >= 0);
+	assert_true(rig_metric(rig, "forward.max.ms") < 1000);
+	assert_true(rig_metric(rig, "reverse.min.ms") >= 0);
+	assert_string_equal(rig_attribute(rig, "probectl.a2a.reflector.mode"), "stateful");
+	assert_string_equal(rig_attribute(rig, "probectl.a2a.forward.ttl"), "255");
+	assert_string_equal(rig_attribute(rig, "probectl.a2a.reverse.ttl"), "255");
+}
+
+static void
+test_loopback(void **state)
+{
+	static const char *const listens[] = {"127.0.0.1:0", "[::1]:0"};
+	struct reflector *r;
+	char target[64];
+	struct rig rig;
+
+	for (size_t i = 0; i < 2; i++)
+	{
+		rig_open(&rig);
+		r = reflector_at(&rig, listens[i], "127.0.0.0/8 ::1", 10000, target);
+		assert_true(rig_run(&rig, "a2a", target, 5000, quick));
+		check_round(&rig, 10);
+		assert_string_equal(rig_attribute(&rig, "probectl.a2a.timestamps"), "kernel");
+		assert_string_equal(rig_attribute(&rig, "probectl.a2a.reflector.timestamps"), "kernel");
+		reflector_close(r);
+		rig_close(&rig);
+	}
+}
+
+static void
+test_sizes(void **state)
+{
+	static const char *const sizes[] = {"44", "47", "48", "64", "68", "88", "1400", "9000"};
+	struct reflector *r;
+	char target[64];
+	struct rig rig;
+
+	rig_open(&rig);
+	r = reflector_at(&rig, "127.0.0.1:0", "127.0.0.0/8", 10000, target);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+	{
+		const char *params[] = {"count",  "3",    "interval_ms", "1", "payload_bytes",
+		                        sizes[i], "dscp", "46",          NULL};
+
+		assert_true(rig_run(&rig, "a2a", target, 5000, params));
+		rig_expect(&rig, "");
+		assert_true(rig_metric(&rig, "packets.received") == 3);
+		/* a packet without room for the follow-up is measured all the same */
+		assert_string_equal(rig_attribute(&rig, "probectl.a2a.reflector.timestamps"),
+		                    i < 3 ? "packet" : "kernel");
+	}
+	reflector_close(r);
+	rig_close(&rig);
+}
+
+/* Packets are spread over the timeout, less what the last reply needs. */
+static void
+test_continuous(void **state)
+{
+	static const char *const params[] = {"mode", "continuous", "count", "9", NULL};
+	struct reflector *r;
+	char target[64];
+	struct rig rig;
+
+	rig_open(&rig);
+	r = reflector_at(&rig, "127.0.0.1:0", "127.0.0.0/8", 10000, target);
+	assert_true(rig_run(&rig, "a2a", target, 400, params));
+	rig_expect(&rig, "");
+	assert_true(rig.result.duration_nano >= 250 * 1000000LL);
+	assert_string_equal(rig_attribute(&rig, "probectl.a2a.mode"), "continuous");
+	reflector_close(r);
+	rig_close(&rig);
+}
+
+static void
+test_strangers_get_nothing(void **state)
+{
+	struct reflector *r;
+	char target[64];
+	struct rig rig;
+
+	rig_open(&rig);
+	r = reflector_at(&rig, "127.0.0.1:0", "127.0.0.2/31, ::/0", 10000, target);
+	assert_true(rig_run(&rig, "a2a", target, 300, quick));
+	rig_expect(&rig, "no_reply");
+	assert_true(isnan(rig_metric(&rig, "forward.loss.ratio"))); /* of either direction */
+	reflector_close(r);
+	rig_close(&rig);
+}
+
+static void
+test_rate(void **state)
+{
+	static const char *const params[] = {"count", "100", "interval_ms", "1", NULL};
+	struct reflector *r;
+	char target[64];
+	struct rig rig;
+
+	rig_open(&rig);
+	r = reflector_at(&rig, "127.0.0.1:0", "127.0.0.0/8", 1, target);
+	assert_true(rig_run(&rig, "a2a", target, 600, params));
+	rig_expect(&rig, "");
+	/* the bucket holds eight, and one more comes each second */
+	assert_true(rig_metric(&rig, "packets.received") >= 8);
+	assert_true(rig_metric(&rig, "packets.received") <= 20);
+	reflector_close(r);
+	rig_close(&rig);
+}
+
+static void
+test_failures(void **state)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	socklen_t len = sizeof(addr);
+	char target[64];
+	struct rig rig;
+
+	rig_open(&rig);
+	assert_int_equal(bind(fd, (struct sockaddr *) &addr, sizeof(addr)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *) &addr, &len), 0);
+	snprintf(target, sizeof(target), "127.0.0.1:%u", ntohs(addr.sin_port));
+	assert_true(rig_run(&rig, "a2a", target, 200, quick)); /* a hole */
+	rig_expect(&rig, "no_reply");
+	close(fd);
+	assert_true(rig_run(&rig, "a2a", target, 200, quick)); /* nobody */
+	rig_expect(&rig, "connect_refused");
+	assert_true(rig_metric(&rig, "packets.sent") == 10); /* a refusal ends nothing */
+	rig.guarded = true;
+	assert_true(rig_run(&rig, "a2a", target, 200, quick));
+	rig_expect(&rig, "guard_denied");
+	rig.guarded = false;
+	assert_true(rig_run(&rig, "a2a", "an-agent", 200, NULL));
+	rig_expect(&rig, "config_error");
+	rig_close(&rig);
+}
+
+/* ---- sessions ---- */
+
+struct offer
+{
+	Probectl__Agent__V1__MeetTask__Role role;
+	const char *session_id;
+	const char *hosts[2];
+	uint32_t port;
+};
+
+/* What the control plane would answer; milliseconds as of meet_told. */
+static int64_t
+tell(struct meet *meet, const struct offer *offers, size_t count)
+{
+	Probectl__Agent__V1__MeetResponse response = PROBECTL__AGENT__V1__MEET_RESPONSE__INIT;
+	Probectl__Agent__V1__MeetTasks tasks = PROBECTL__AGENT__V1__MEET_TASKS__INIT;
+	Probectl__Agent__V1__MeetTask task[4], *list[4];
+	uint8_t inner[2048], outer[4096];
+
+	for (size_t i = 0; i < count; i++)
+	{
+		probectl__agent__v1__meet_task__init(&task[i]);
+		task[i].role = offers[i].role;
+		task[i].session_id = (char *) offers[i].session_id;
+		task[i].test_id = TEST_ID;
+		task[i].peer_agent_id = PEER_ID;
+		task[i].token = (ProtobufCBinaryData){A2A_TOKEN_BYTES, (uint8_t *) token};
+		task[i].hosts = (char **) offers[i].hosts;
+		task[i].n_hosts = (offers[i].hosts[0] != NULL) + (offers[i].hosts[1] != NULL);
+		task[i].port = offers[i].port;
+		list[i] = &task[i];
+	}
+	tasks.tasks = list;
+	tasks.n_tasks = count;
+	response.revision = 7;
+	response.tasks.data = inner;
+	response.tasks.len = probectl__agent__v1__meet_tasks__pack(&tasks, inner);
+	return meet_told(meet, outer, probectl__agent__v1__meet_response__pack(&response, outer));
+}
+
+static Probectl__Agent__V1__MeetRequest *
+ask(struct meet *meet)
+{
+	Probectl__Agent__V1__MeetRequest *request;
+	size_t len;
+	uint8_t *bytes = meet_ask(meet, 25, "127.0.0.1", &len);
+
+	request = probectl__agent__v1__meet_request__unpack(NULL, len, bytes);
+	free(bytes);
+	assert_non_null(request);
+	return request;
+}
+
+static struct meet *
+meet_open(struct rig *rig)
+{
+	const struct meet_options options = {.base = rig->base, .listen = "127.0.0.1:0", .rate = 10000};
+	char err[256];
+	struct meet *meet = meet_new(&options, err, sizeof(err));
+
+	assert_non_null(meet);
+	return meet;
+}
+
+#define RESPONDER                                                                                  \
+	{                                                                                              \
+		PROBECTL__AGENT__V1__MEET_TASK__ROLE__ROLE_RESPONDER, OTHER_ID, {NULL, NULL}, 0            \
+	}
+
+/* One agent plays both: it answers a session, and another of the same token is its own test. */
+static void
+test_session(void **state)
+{
+	static const struct offer answers[] = {RESPONDER};
+	Probectl__Agent__V1__MeetRequest *request;
+	uint32_t port;
+	struct rig rig;
+
+	rig_open(&rig);
+	rig.env.meet = meet_open(&rig);
+	/* nobody to answer, so no port is open and none is reported */
+	request = ask(rig.env.meet);
+	assert_string_equal(request->host, "");
+	assert_int_equal(request->port, 0);
+	assert_int_equal(request->known_revision, 0);
+	probectl__agent__v1__meet_request__free_unpacked(request, NULL);
+	assert_true(tell(rig.env.meet, answers, 1) == 0);
+	request = ask(rig.env.meet);
+	assert_string_equal(request->host, "127.0.0.1");
+	assert_true(request->port > 0);
+	assert_int_equal(request->known_revision, 7);
+	assert_int_equal(request->n_session_ids, 1);
+	assert_string_equal(request->session_ids[0], OTHER_ID);
+	port = request->port;
+	probectl__agent__v1__meet_request__free_unpacked(request, NULL);
+	{
+		const struct offer both[] = {
+		    RESPONDER,
+		    {PROBECTL__AGENT__V1__MEET_TASK__ROLE__ROLE_INITIATOR,
+		     SESSION_ID,
+		     {"127.0.0.1", NULL},
+		     port},
+		};
+
+		assert_true(tell(rig.env.meet, both, 2) == 0);
+	}
+	assert_true(rig_run(&rig, "a2a", "the-other", 5000, quick));
+	check_round(&rig, 10);
+	assert_string_equal(rig_attribute(&rig, "probectl.a2a.session_id"), SESSION_ID);
+	assert_string_equal(rig_attribute(&rig, "probectl.a2a.peer_agent_id"), PEER_ID);
+	assert_string_equal(rig.result.server_address, "the-other");
+	/* the session ends: whoever has the token gets nothing any more */
+	{
+		const struct offer mine[] = {
+		    {PROBECTL__AGENT__V1__MEET_TASK__ROLE__ROLE_INITIATOR,
+		     SESSION_ID,
+		     {"127.0.0.1", NULL},
+		     port},
+		};
+
+		assert_true(tell(rig.env.meet, mine, 1) == 0);
+	}
+	assert_true(rig_run(&rig, "a2a", "the-other", 200, quick));
+	rig_expect(&rig, "connect_refused");
+	meet_free(rig.env.meet);
+	rig_close(&rig);
+}
+
+static void
+on_tell(evutil_socket_t fd, short what, void *arg)
+{
+	static const struct offer answers[] = {RESPONDER};
+	struct rig *rig = arg;
+	Probectl__Agent__V1__MeetRequest *request;
+
+	tell(rig->env.meet, answers, 1);
+	request = ask(rig->env.meet);
+	{
+		const struct offer both[] = {
+		    RESPONDER,
+		    {PROBECTL__AGENT__V1__MEET_TASK__ROLE__ROLE_INITIATOR,
+		     SESSION_ID,
+		     {"127.0.0.1", NULL},
+		     request->port},
+		};
+
+		tell(rig->env.meet, both, 2);
+	}
+	probectl__agent__v1__meet_request__free_unpacked(request, NULL);
+}
+
+/* A run begins when its session is there; without one it says that the other agent is away. */
+static void
+test_session_comes_later(void **state)
+{
+	static const struct offer silent[] = {
+	    {PROBECTL__AGENT__V1__MEET_TASK__ROLE__ROLE_INITIATOR, SESSION_ID, {NULL, NULL}, 0}};
+	struct timeval tv = {0, 20000};
+	struct event *later;
+	struct rig rig;
+
+	rig_open(&rig);
+	rig.env.meet = meet_open(&rig);
+	assert_true(rig_run(&rig, "a2a", "the-other", 100, NULL));
+	rig_expect(&rig, "peer_unavailable");
+	assert_true(tell(rig.env.meet, silent, 1) == 0);
+	assert_true(rig_run(&rig, "a2a", "the-other", 100, NULL));
+	rig_expect(&rig, "peer_unavailable");
+	later = evtimer_new(rig.base, on_tell, &rig);
+	evtimer_add(later, &tv);
+	assert_true(rig_run(&rig, "a2a", "the-other", 5000, quick));
+	check_round(&rig, 10);
+	event_free(later);
+	meet_free(rig.env.meet);
+	rig_close(&rig);
+}
+
+/* Behind a NAT two addresses are told: when the likelier gives no answer, the other is next. */
+static void
+test_second_host(void **state)
+{
+	static const struct offer answers[] = {RESPONDER};
+	Probectl__Agent__V1__MeetRequest *request;
+	struct rig rig;
+
+	rig_open(&rig);
+	rig.env.meet = meet_open(&rig);
+	assert_true(tell(rig.env.meet, answers, 1) == 0);
+	request = ask(rig.env.meet);
+	for (int i = 0; i < 2; i++)
+	{
+		const struct offer both[] = {
+		    RESPONDER,
+		    {PROBECTL__AGENT__V1__MEET_TASK__ROLE__ROLE_INITIATOR,
+		     SESSION_ID,
+		     {"127.0.0.9", "127.0.0.1"},
+		     request->port},
+		};
+
+		assert_true(tell(rig.env.meet, both, 2) == 0); /* told again, the turn stays */
+		assert_true(rig_run(&rig, "a2a", "the-other", i == 0 ? 200 : 5000, quick));
+		if (i == 0)
+			rig_expect(&rig, "connect_refused");
+		else
+			check_round(&rig, 10);
+	}
+	probectl__agent__v1__meet_request__free_unpacked(request, NULL);
+	meet_free(rig.env.meet);
+	rig_close(&rig);
+}
+
+static void
+test_bad_tasks(void **state)
+{
+	static const struct offer bad[][1] = {
+	    {{PROBECTL__AGENT__V1__MEET_TASK__ROLE__ROLE_INITIATOR, "no uuid", {NULL, NULL}, 0}},
+	    {{PROBECTL__AGENT__V1__MEET_TASK__ROLE__ROLE_RESPONDER, "", {NULL, NULL}, 0}},
+	    {{PROBECTL__AGENT__V1__MEET_TASK__ROLE__ROLE_INITIATOR,
+	      SESSION_ID,
+	      {"127.0.0.1", NULL},
+	      65536}},
+	    {{PROBECTL__AGENT__V1__MEET_TASK__ROLE__ROLE_INITIATOR, SESSION_ID, {NULL, NULL}, 862}},
+	};
+	static const struct offer good[] = {RESPONDER};
+	Probectl__Agent__V1__MeetRequest *request;
+	struct rig rig;
+
+	rig_open(&rig);
+	rig.env.meet = meet_open(&rig);
+	assert_true(tell(rig.env.meet, good, 1) == 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_true(tell(rig.env.meet, bad[i], 1) == -1);
+	assert_true(meet_told(rig.env.meet, (const uint8_t *) "\xff\xff", 2) == -1);
+	request = ask(rig.env.meet); /* what was good stays */
+	assert_int_equal(request->n_session_ids, 1);
+	probectl__agent__v1__meet_request__free_unpacked(request, NULL);
+	meet_free(rig.env.meet);
+	rig_close(&rig);
+}
+
+/* ---- namespaces ---- */
+
+#define CHECK(condition)                                                                           \
+	do                                                                                             \
+	{                                                                                              \
+		if (!(condition))                                                                          \
+		{                                                                                          \
+			fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #condition);                        \
+			_exit(1);                                                                              \
+		}                                                                                          \
+	} while (0)
+
+#define SKIPPED 77
+
+static void
+on_parent_gone(evutil_socket_t fd, short what, void *arg)
+{
+	event_base_loopbreak(arg);
+}
+
+/* The other end: a namespace of its own, an interface of the pair, a reflector until the test is gone. */
+static void
+far_end(int from_test, int to_test)
+{
+	struct event_base *base;
+	struct reflector_prefix prefixes[2];
+	struct sockaddr_storage addr;
+	struct reflector *r4, *r6;
+	char c = 0, err[256];
+	struct event *end;
+	socklen_t len;
+
+	CHECK(unshare(CLONE_NEWNET) == 0);
+	CHECK(write(to_test, "n", 1) == 1 && read(from_test, &c, 1) == 1);
+	CHECK(system("ip link set lo up && ip link set pb up && ip addr add 198.51.100.2/24 dev pb && "
+	             "ip addr add 2001:db8::2/64 dev pb nodad") == 0);
+	base = event_base_new();
+	CHECK(base);
+	CHECK(reflector_prefixes_parse("198.51.100.0/24 2001:db8::/64", prefixes, 2, err,
+	                               sizeof(err)) == 2);
+	CHECK(reflector_address_parse("0.0.0.0:862", &addr, &len, err, sizeof(err)));
+	r4 = reflector_open(base, &addr, len, 100000, err, sizeof(err));
+	CHECK(reflector_address_parse("[::]:862", &addr, &len, err, sizeof(err)));
+	r6 = reflector_open(base, &addr, len, 100000, err, sizeof(err));
+	CHECK(r4 && r6);
+	reflector_allow(r4, prefixes, 2);
+	reflector_allow(r6, prefixes, 2);
+	end = event_new(base, from_test, EV_READ, on_parent_gone, base);
+	CHECK(end && event_add(end, NULL) == 0);
+	CHECK(write(to_test, "r", 1) == 1);
+	event_base_dispatch(base);
+	event_free(end);
+	reflector_close(r4);
+	reflector_close(r6);
+	event_base_free(base);
+	_exit(0);
+}
+
+static void
+near_end(void)
+{
+	static const char *const targets[] = {"198.51.100.2:862", "[2001:db8::2]:862"};
+	int to_far[2], from_far[2];
+	char c = 0, command[128];
+	struct rig rig;
+	pid_t pid;
+
+	if (unshare(CLONE_NEWNET) != 0 || system("ip link show lo >/dev/null 2>&1") != 0)
+		_exit(SKIPPED);
+	CHECK(pipe(to_far) == 0 && pipe(from_far) == 0);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0)
+	{
+		close(to_far[1]);
+		far_end(to_far[0], from_far[1]);
+	}
+	CHECK(read(from_far[0], &c, 1) == 1);
+	snprintf(command, sizeof(command), "ip link add pa type veth peer name pb netns %d 2>/dev/null",
+	         (int) pid);
+	if (system(command) != 0)
+		_exit(SKIPPED);
+	CHECK(system("ip link set lo up && ip link set pa up && ip addr add 198.51.100.1/24 dev pa && "
+	             "ip addr add 2001:db8::1/64 dev pa nodad") == 0);
+	CHECK(write(to_far[1], "g", 1) == 1 && read(from_far[0], &c, 1) == 1);
+	for (size_t i = 0; i < 2; i++)
+	{
+		rig_open(&rig);
+		CHECK(rig_run(&rig, "a2a", targets[i], 5000, quick));
+		if (rig.result.error_type != ERROR_NONE)
+			fprintf(stderr, "%s\n", rig.result.error);
+		CHECK(rig.result.error_type == ERROR_NONE);
+		CHECK(rig_metric(&rig, "packets.received") == 10);
+		CHECK(rig_metric(&rig, "forward.loss.ratio") == 0 &&
+		      rig_metric(&rig, "reverse.loss.ratio") == 0);
+		CHECK(strcmp(rig_attribute(&rig, "probectl.a2a.timestamps"), "kernel") == 0);
+		CHECK(strcmp(rig_attribute(&rig, "probectl.a2a.reflector.timestamps"), "kernel") == 0);
+		CHECK(strcmp(rig_attribute(&rig, "probectl.a2a.one_way"), "absolute") == 0);
+		/* one machine, one clock: no offset */
+		CHECK(fabs(rig_metric(&rig, "clock.offset.ms")) <=
+		      rig_metric(&rig, "clock.uncertainty.ms"));
+		rig_close(&rig);
+	}
+	close(to_far[1]);
+	CHECK(waitpid(pid, NULL, 0) == pid);
+	_exit(0);
+}
+
+static void
+test_namespaces(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		near_end();
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
+		skip();
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_parameters),  cmocka_unit_test(test_prefixes),
+	    cmocka_unit_test(test_loopback),    cmocka_unit_test(test_sizes),
+	    cmocka_unit_test(test_continuous),  cmocka_unit_test(test_strangers_get_nothing),
+	    cmocka_unit_test(test_rate),        cmocka_unit_test(test_failures),
+	    cmocka_unit_test(test_session),     cmocka_unit_test(test_session_comes_later),
+	    cmocka_unit_test(test_second_host), cmocka_unit_test(test_bad_tasks),
+	    cmocka_unit_test(test_namespaces),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
