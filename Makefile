@@ -39,6 +39,7 @@ SRCS := \
 	src/result/decode.c \
 	src/result/latest.c \
 	src/result/store.c \
+	src/a2a/tasks.c \
 	src/metric/chunk.c \
 	src/metric/compact.c \
 	src/metric/derive.c \
@@ -63,6 +64,7 @@ SQL := \
 	src/provider/schema.sql \
 	src/stream/schema.sql \
 	src/result/schema.sql \
+	src/a2a/schema.sql \
 	src/metric/schema.sql \
 	src/api/schema.sql \
 	src/core/api.sql \
@@ -73,6 +75,7 @@ SQL := \
 	src/provider/break_glass.sql \
 	src/stream/api.sql \
 	src/result/api.sql \
+	src/a2a/api.sql \
 	src/metric/api.sql \
 	src/api/api.sql \
 	src/api/route.sql \
@@ -83,6 +86,7 @@ SQL := \
 	src/provider/policy.sql \
 	src/stream/policy.sql \
 	src/result/policy.sql \
+	src/a2a/policy.sql \
 	src/metric/policy.sql \
 	src/api/policy.sql \
 	src/final.sql

@@ -37,6 +37,8 @@
 #define PULL_SECONDS    25
 #define PULL_RETRY_MS   5000
 #define PULL_SPACING_MS 1000
+#define MEET_SPACING_MS 200 /* two questions make a session, so they are asked faster */
+#define MEET_RETRY_MS   600000
 #define BACKOFF_MIN_MS  1000
 #define BACKOFF_MAX_MS  30000
 #define HEALTHY_MS      60000
@@ -78,11 +80,11 @@ struct forward
 	uint16_t port;
 	unsigned attempt;
 	struct backoff backoff;
-	struct event *retry, *heartbeat, *pull_timer, *ack_timer;
+	struct event *retry, *heartbeat, *pull_timer, *meet_timer, *ack_timer;
 	struct resolver_query *query;
 	struct grpc_conn *conn;
 	struct grpc_call *stream;
-	struct unary registering, beating, pulling, calling;
+	struct unary registering, beating, pulling, meeting, calling;
 	forward_answer answer; /* to calling */
 	void *answer_arg;
 	bool renewing;                           /* connect again when nothing is unacknowledged */
@@ -92,7 +94,7 @@ struct forward
 	struct spool_batch batch;
 	int64_t heartbeat_ms;
 	int64_t asked; /* monotonic ns at which Register or Heartbeat left */
-	int64_t pulled;
+	int64_t pulled, met;
 	int64_t skew; /* ns the control plane's clock is ahead */
 };
 
@@ -127,6 +129,7 @@ static struct metric rows[ROW_COUNT] = {
 static void register_start(struct forward *f);
 static void stream_pump(struct forward *f);
 static void pull_start(struct forward *f);
+static void meet_start(struct forward *f);
 static void link_lost(struct forward *f, const char *why);
 
 void
@@ -168,18 +171,25 @@ unary_closed(void *arg, int status, const char *text)
 }
 
 static bool
+unary_start_packed(struct forward *f, struct unary *u, const char *path, const uint8_t *bytes,
+                   size_t len, int timeout_ms)
+{
+	static const struct grpc_call_ops ops = {unary_message, unary_closed};
+
+	u->call = grpc_call(f->conn, path, timeout_ms, &ops, u);
+	return u->call && grpc_send(u->call, bytes, len, true);
+}
+
+static bool
 unary_start(struct forward *f, struct unary *u, const char *path, const ProtobufCMessage *message,
             int timeout_ms)
 {
-	static const struct grpc_call_ops ops = {unary_message, unary_closed};
 	size_t len = protobuf_c_message_get_packed_size(message);
 	uint8_t *bytes = mem_alloc(len);
-	bool ok = false;
+	bool ok;
 
 	protobuf_c_message_pack(message, bytes);
-	u->call = grpc_call(f->conn, path, timeout_ms, &ops, u);
-	if (u->call)
-		ok = grpc_send(u->call, bytes, len, true);
+	ok = unary_start_packed(f, u, path, bytes, len, timeout_ms);
 	free(bytes);
 	return ok;
 }
@@ -189,7 +199,7 @@ unary_start(struct forward *f, struct unary *u, const char *path, const Protobuf
 static void
 link_close_all(struct forward *f)
 {
-	struct unary *all[] = {&f->registering, &f->beating, &f->pulling, &f->calling};
+	struct unary *all[] = {&f->registering, &f->beating, &f->pulling, &f->meeting, &f->calling};
 	bool called = f->calling.call != NULL;
 
 	f->renewing = false;
@@ -206,6 +216,7 @@ link_close_all(struct forward *f)
 	f->query = NULL;
 	event_del(f->heartbeat);
 	event_del(f->pull_timer);
+	event_del(f->meet_timer);
 	event_del(f->ack_timer);
 	f->flying = 0;
 	metric_set(&rows[ROW_CONNECTED], 0);
@@ -525,6 +536,8 @@ registered(struct forward *f, int status, const char *text, const struct buf *an
 	arm(f->heartbeat, f->heartbeat_ms);
 	if (!f->pulling.call)
 		pull_start(f);
+	if (!f->meeting.call)
+		meet_start(f);
 	stream_pump(f);
 	f->o.ops->progress(f->o.arg);
 	f->o.ops->linked(f->o.arg);
@@ -690,6 +703,60 @@ pull_again(evutil_socket_t fd, short what, void *arg)
 		pull_start(f);
 }
 
+/* ---- Meet ---- */
+
+static void
+met(struct forward *f, int status, const char *text, const struct buf *answer)
+{
+	int64_t took = (clock_mono_nano() - f->met) / NANO_PER_MS, wait = -1;
+
+	if (status == GRPC_OK)
+		wait = f->o.ops->met(answer->data, answer->len, f->o.arg);
+	else
+		log_limited(LOG_LEVEL_WARNING, "forward", f->o.settings->grpc_addr, "sessions: %s%s%s",
+		            grpc_status_name(status), *text ? ": " : "", text);
+	/* A control plane that knows no sessions will know none soon. */
+	if (status == GRPC_UNIMPLEMENTED)
+		wait = MEET_RETRY_MS;
+	else if (wait < 0)
+		wait = PULL_RETRY_MS;
+	else if (wait + took < MEET_SPACING_MS)
+		wait = MEET_SPACING_MS - took;
+	if (f->conn)
+		arm(f->meet_timer, wait);
+}
+
+static void
+meet_start(struct forward *f)
+{
+	struct sockaddr_storage addr;
+	char address[64] = "";
+	uint8_t *bytes;
+	size_t len;
+	bool ok;
+
+	if (!f->o.ops->meet)
+		return;
+	if (grpc_address(f->conn, &addr))
+		probe_address_text(&addr, address, sizeof(address));
+	bytes = f->o.ops->meet(PULL_SECONDS, address, &len, f->o.arg);
+	f->met = clock_mono_nano();
+	ok = unary_start_packed(f, &f->meeting, SERVICE "Meet", bytes, len,
+	                        PULL_SECONDS * 1000 + UNARY_MS);
+	free(bytes);
+	if (!ok)
+		link_lost(f, "the connection takes no call");
+}
+
+static void
+meet_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct forward *f = arg;
+
+	if (!f->meeting.call)
+		meet_start(f);
+}
+
 /* ---- other calls ---- */
 
 static void
@@ -779,13 +846,15 @@ forward_new(const struct forward_options *o, char *err, size_t errlen)
 	unary_init(f, &f->registering, registered);
 	unary_init(f, &f->beating, beaten);
 	unary_init(f, &f->pulling, pulled);
+	unary_init(f, &f->meeting, met);
 	unary_init(f, &f->calling, called);
 	spool_batch_init(&f->batch);
 	f->retry = evtimer_new(o->base, attempt_start, f);
 	f->heartbeat = evtimer_new(o->base, beat, f);
 	f->pull_timer = evtimer_new(o->base, pull_again, f);
+	f->meet_timer = evtimer_new(o->base, meet_again, f);
 	f->ack_timer = evtimer_new(o->base, ack_overdue, f);
-	if (!f->retry || !f->heartbeat || !f->pull_timer || !f->ack_timer)
+	if (!f->retry || !f->heartbeat || !f->pull_timer || !f->meet_timer || !f->ack_timer)
 		log_fatal("forward", NULL, "out of memory for timers");
 	/* settings_check has seen the address. */
 	settings_host_port(o->settings->grpc_addr, f->host, sizeof(f->host), &f->port);
@@ -811,6 +880,7 @@ forward_free(struct forward *f)
 	event_free(f->retry);
 	event_free(f->heartbeat);
 	event_free(f->pull_timer);
+	event_free(f->meet_timer);
 	event_free(f->ack_timer);
 	spool_batch_free(&f->batch);
 	crypto_ctx_free(f->ctx);

@@ -22,6 +22,8 @@
 #include <event2/event.h>
 
 #include "agent/bundle.h"
+#include "agent/a2a/meet.h"
+#include "agent/a2a/reflector.h"
 #include "agent/canary.h"
 #include "agent/confine.h"
 #include "agent/forward.h"
@@ -342,6 +344,24 @@ on_progress(void *arg)
 		stop(a, 0);
 }
 
+/* ---- sessions with other agents ---- */
+
+static uint8_t *
+on_meet(uint32_t wait_seconds, const char *address, size_t *len, void *arg)
+{
+	struct agent *a = arg;
+
+	return meet_ask(a->env.meet, wait_seconds, address, len);
+}
+
+static int64_t
+on_met(const uint8_t *data, size_t len, void *arg)
+{
+	struct agent *a = arg;
+
+	return meet_told(a->env.meet, data, len);
+}
+
 static void
 on_linked(void *arg)
 {
@@ -360,7 +380,20 @@ static void
 start_measuring(struct agent *a)
 {
 	static const struct sched_ops sched_ops = {on_result, on_changed, on_processor};
-	static const struct forward_ops forward_ops = {on_tests, on_report, on_progress, on_linked};
+	static const struct forward_ops forward_ops = {
+	    .tests = on_tests,
+	    .report = on_report,
+	    .progress = on_progress,
+	    .meet = on_meet,
+	    .met = on_met,
+	    .linked = on_linked,
+	};
+	static const struct forward_ops without_meet = {
+	    .tests = on_tests,
+	    .report = on_report,
+	    .progress = on_progress,
+	    .linked = on_linked,
+	};
 	const struct sched_limits limits = {
 	    .concurrency = (size_t) a->settings.tests_concurrency,
 	    .packets_per_second = (unsigned) a->settings.tests_packets,
@@ -379,7 +412,7 @@ start_measuring(struct agent *a)
 	    .identity = &a->identity,
 	    .settings = &a->settings,
 	    .spool = a->spool,
-	    .ops = &forward_ops,
+	    .ops = a->env.meet ? &forward_ops : &without_meet,
 	    .arg = a,
 	};
 	char err[512];
@@ -529,6 +562,24 @@ make_events(struct agent *a)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+static void
+open_meet(struct agent *a)
+{
+	const struct settings *s = &a->settings;
+	const struct meet_options options = {
+	    .base = a->base,
+	    .listen = s->a2a_listen,
+	    .advertise = s->a2a_advertise,
+	    .allow = s->a2a_allow,
+	    .rate = s->a2a_rate,
+	};
+	char err[512];
+
+	a->env.meet = meet_new(&options, err, sizeof(err));
+	if (!a->env.meet)
+		log_fatal("main", NULL, "%s", err);
+}
+
 /* Privileged sockets, then the user the agent stays, then its files. Exits with one line. */
 static void
 prepare(struct agent *a)
@@ -561,6 +612,8 @@ prepare(struct agent *a)
 	make_events(a);
 	if (echo_fd >= 0 && !(a->echo = echo_start(a->base, echo_fd, (uint32_t) s->echo_rate)))
 		log_fatal("main", NULL, "out of memory for the echo responder");
+	if (s->a2a_enabled)
+		open_meet(a);
 	a->spool = spool_open(s->spool_dir, &limits, err, sizeof(err));
 	if (!a->spool)
 		log_fatal("main", NULL, "%s", err);
@@ -600,6 +653,7 @@ finish(struct agent *a)
 	rotate_free(a->rotate);
 	forward_free(a->forward);
 	sched_free(a->sched);
+	meet_free(a->env.meet);
 	bundle_close(&a->bundle);
 	spool_close(a->spool);
 	metrics_stop(a->status);
@@ -875,6 +929,7 @@ main(int argc, char **argv)
 	forward_metrics();
 	if (a.settings.echo_listen)
 		echo_metrics();
+	reflector_metrics();
 	rotate_metrics();
 	prepare(&a);
 	begin(&a);

@@ -27,8 +27,8 @@
 #define CALL_SPARE 256
 
 static const struct method *const methods[] = {
-    &method_results, &method_tests,  &method_heartbeat, &method_register,
-    &method_attest,  &method_config, &method_rotate,
+    &method_results,  &method_tests,  &method_meet,   &method_heartbeat,
+    &method_register, &method_attest, &method_config, &method_rotate,
 };
 
 static const struct
@@ -113,7 +113,9 @@ call_free(struct call *call)
 	if (call->counted)
 		metric_set(&stats[STAT_STREAMS], --server->stream_count);
 	call_clear(call);
-	if (call->method != &method_results && call->method != &method_tests)
+	if (call->method == &method_meet)
+		free(call->pull.report);
+	else if (call->method != &method_results && call->method != &method_tests)
 		for (int i = 0; i < DB_PARAMS_MAX; i++)
 			free(call->unary.texts[i]);
 	grpc_byte_buffer_destroy(call->out);

@@ -76,10 +76,12 @@ struct pull
 {
 	int64_t known;
 	char known_text[24];
-	int64_t deadline; /* monotonic ms */
-	bool waiting;     /* is in server->waiters */
-	bool parked;      /* waits for an event, not for the database */
-	bool dirty;       /* an event came while the database was asked */
+	char *report;      /* Meet: what the agent says of itself, NULL once it was told on */
+	char observed[64]; /* and the address it calls from */
+	int64_t deadline;  /* monotonic ms */
+	bool waiting;      /* is in server->waiters */
+	bool parked;       /* waits for an event, not for the database */
+	bool dirty;        /* an event came while the database was asked */
 };
 
 struct unary
@@ -192,7 +194,7 @@ int64_t call_now_ms(void);
 /* ---- methods ---- */
 
 extern const struct method method_register, method_attest, method_heartbeat, method_config,
-    method_results, method_tests, method_rotate;
+    method_results, method_tests, method_meet, method_rotate;
 
 /* stream.c: memory became free, read on. */
 void stream_resume(struct server *server);

@@ -74,6 +74,10 @@ static const struct db_statement_def db_statements[DB_STATEMENTS] = {
                   "SELECT revision, bundle, signature, signer"
                   " FROM probectl.agent_tests($1::bigint)",
                   1, -1, 1},
+    [DB_MEET] = {"meet",
+                 "SELECT revision, tasks"
+                 " FROM probectl.a2a_meet($1::bigint, $2::jsonb, $3::text)",
+                 3, -1, 1},
     [DB_ROTATE_START] = {"rotate_start", "SELECT probectl.agent_rotate_start($1::text)", 1, -1, 0},
     [DB_ROTATE] = {"rotate",
                    "SELECT certificate, ca_bundle, new_serial,"

@@ -30,6 +30,7 @@ enum db_statement
 	DB_REGISTER,     /* hostname, version, capabilities text[], labels jsonb */
 	DB_HEARTBEAT,    /* status jsonb */
 	DB_TESTS,        /* known revision; answers in binary */
+	DB_MEET,         /* known revision, report jsonb, observed address; answers in binary */
 	DB_ROTATE_START, /* serial */
 	DB_ROTATE,       /* serial, csr, challenge, proof bytea */
 	DB_STATEMENTS,

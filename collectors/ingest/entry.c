@@ -28,7 +28,8 @@
 static bool
 entry_lasts(const struct call *call)
 {
-	return call->method == &method_results || call->method == &method_tests;
+	return call->method == &method_results || call->method == &method_tests ||
+	       call->method == &method_meet;
 }
 
 static void

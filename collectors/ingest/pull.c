@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL
  *
- * pull.c -- PullTests: a long poll, so that a new test reaches an agent at once without load.
+ * pull.c -- PullTests and Meet: long polls, so that a new test or a session with another agent reaches an agent
+ * at once without load. Both answer with a revision and, when it is not the known one, with bytes the database made.
  *
  *     ask the database -> changed: answer
- *                      -> not:     park until the tenant's tests change (ask again) or time is up
+ *                      -> not:     park until the tenant's tests or sessions change (ask again) or time is up
  *
  * A call counts as waiting from before its first question: an event that arrives while the
  * database is asked makes the call dirty, and it asks once more instead of parking.
@@ -15,13 +16,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <grpc/support/alloc.h>
+#include <jansson.h>
+
 #include "ingest/server.h"
+#include "ingest/unary.h"
+#include "lib/mem.h"
 #include "probectl/agent/v1/agent.pb-c.h"
 
 #define PULL_WAIT_MAX_S 30
 
-/* A request is two varints. */
+/* A request of PullTests is two varints. */
 #define PULL_MESSAGE_MAX 256
+
+/* Sessions an agent may say it answers. */
+#define MEET_SESSIONS_MAX 1024
 
 static void
 pull_leave(struct call *call)
@@ -42,12 +51,15 @@ pull_ask(struct call *call)
 	call->pull.dirty = false;
 	call->pull.parked = false;
 	call->request.item_count = 1;
-	item->statement = DB_TESTS;
+	item->statement = call->method == &method_meet ? DB_MEET : DB_TESTS;
 	item->values[0] = call->pull.known_text;
+	item->values[1] = call->pull.report;
+	item->values[2] = call->pull.observed;
 	call_ask(call);
 }
 
-/* The bundle of the answered question, as the database signed it; NULL: nothing changed. */
+/* What the database made for the answered question, a bundle with its signature; NULL: nothing changed. The fields of
+ * MeetResponse have the numbers of PullTestsResponse, and its tasks no signature: they say nothing of what to run. */
 static void
 pull_reply(struct call *call, uint64_t revision, const PGresult *result)
 {
@@ -62,6 +74,9 @@ pull_reply(struct call *call, uint64_t revision, const PGresult *result)
 	{
 		response.bundle.data = (uint8_t *) PQgetvalue(result, 0, 1);
 		response.bundle.len = (size_t) PQgetlength(result, 0, 1);
+	}
+	if (result != NULL && call->method != &method_meet)
+	{
 		response.signature.data = (uint8_t *) PQgetvalue(result, 0, 2);
 		response.signature.len = (size_t) PQgetlength(result, 0, 2);
 		response.signer_pem = PQgetvalue(result, 0, 3); /* ends with a zero in either format */
@@ -79,13 +94,32 @@ pull_reply(struct call *call, uint64_t revision, const PGresult *result)
 }
 
 static void
-pull_message(struct call *call, grpc_byte_buffer *message)
+pull_begin(struct call *call, uint64_t known, uint32_t wait_seconds)
 {
 	struct server *server = call->server;
 	struct pull *pull = &call->pull;
+	int64_t wait = wait_seconds < PULL_WAIT_MAX_S ? wait_seconds : PULL_WAIT_MAX_S;
+
+	pull->known = (int64_t) known;
+	snprintf(pull->known_text, sizeof(pull->known_text), "%lld", (long long) pull->known);
+
+	/* With too many waiting the call is answered at once; the agent asks again later. An agent has one
+	 * call of each kind. */
+	if (wait > 0 && server->waiter_count < 2 * server->stream_max)
+	{
+		pull->deadline = call_now_ms() + wait * 1000;
+		pull->waiting = true;
+		TAILQ_INSERT_TAIL(&server->waiters, call, waiting);
+		metric_set(&stats[STAT_WAITERS], ++server->waiter_count);
+	}
+	pull_ask(call);
+}
+
+static void
+pull_message(struct call *call, grpc_byte_buffer *message)
+{
 	Probectl__Agent__V1__PullTestsRequest *request = NULL;
 	grpc_slice bytes;
-	int64_t wait;
 
 	if (message != NULL && grpc_byte_buffer_length(message) <= PULL_MESSAGE_MAX)
 	{
@@ -102,20 +136,98 @@ pull_message(struct call *call, grpc_byte_buffer *message)
 			probectl__agent__v1__pull_tests_request__free_unpacked(request, NULL);
 		return;
 	}
-	pull->known = (int64_t) request->known_revision;
-	wait = request->wait_seconds < PULL_WAIT_MAX_S ? request->wait_seconds : PULL_WAIT_MAX_S;
+	pull_begin(call, request->known_revision, request->wait_seconds);
 	probectl__agent__v1__pull_tests_request__free_unpacked(request, NULL);
-	snprintf(pull->known_text, sizeof(pull->known_text), "%lld", (long long) pull->known);
+}
 
-	/* With too many waiting the call is answered at once; the agent asks again later. */
-	if (wait > 0 && server->waiter_count < server->stream_max)
+/* ---- Meet ---- */
+
+/* "ipv4:192.0.2.1:5000" or "ipv6:%5B2001:db8::1%5D:5000" without what is not the address; "" when it is none of both. */
+static void
+meet_observe(struct call *call)
+{
+	char *peer = grpc_call_get_peer(call->call), *from = peer, *end;
+	char *to = call->pull.observed;
+
+	*to = '\0';
+	if (peer == NULL)
+		return;
+	if (strncmp(peer, "ipv4:", 5) == 0 || strncmp(peer, "ipv6:", 5) == 0)
 	{
-		pull->deadline = call_now_ms() + wait * 1000;
-		pull->waiting = true;
-		TAILQ_INSERT_TAIL(&server->waiters, call, waiting);
-		metric_set(&stats[STAT_WAITERS], ++server->waiter_count);
+		from = peer + 5;
+		from += strncmp(from, "%5B", 3) == 0 ? 3 : *from == '[';
+		end = strrchr(from, ':');
+		if (end != NULL)
+			*end = '\0';
+		end = strpbrk(from, "]%");
+		if (end != NULL)
+			*end = '\0';
+		snprintf(to, sizeof(call->pull.observed), "%s", from);
 	}
-	pull_ask(call);
+	gpr_free(peer);
+}
+
+/* {host, port, sessions}; NULL when something is not fit. */
+static char *
+meet_report(const Probectl__Agent__V1__MeetRequest *request)
+{
+	json_t *report = json_object(), *sessions = json_array();
+	char *text = NULL;
+
+	if (!unary_text_ok(request->host, 64) || request->port > 65535 ||
+	    request->n_session_ids > MEET_SESSIONS_MAX)
+		goto out;
+	for (size_t i = 0; i < request->n_session_ids; i++)
+		if (!unary_text_ok(request->session_ids[i], 36) ||
+		    json_array_append_new(sessions, json_string(request->session_ids[i])) != 0)
+			goto out;
+	json_object_set_new(report, "host", json_string(request->host));
+	json_object_set_new(report, "port", json_integer(request->port));
+	json_object_set(report, "sessions", sessions);
+	text = json_dumps(report, JSON_COMPACT);
+out:
+	json_decref(sessions);
+	json_decref(report);
+	return text;
+}
+
+static void
+meet_message(struct call *call, grpc_byte_buffer *message)
+{
+	Probectl__Agent__V1__MeetRequest *request;
+	grpc_slice bytes;
+
+	if (!unary_bytes(call, message, &bytes))
+		return;
+	request = probectl__agent__v1__meet_request__unpack(NULL, GRPC_SLICE_LENGTH(bytes),
+	                                                    GRPC_SLICE_START_PTR(bytes));
+	grpc_slice_unref(bytes);
+	if (request == NULL || request->known_revision > INT64_MAX)
+	{
+		unary_bad(call, "not a MeetRequest");
+		goto out;
+	}
+	call->pull.report = meet_report(request);
+	if (call->pull.report == NULL)
+	{
+		unary_bad(
+		    call,
+		    "host must be an address, port at most 65535, and there are at most 1024 sessions");
+		goto out;
+	}
+	meet_observe(call);
+	pull_begin(call, request->known_revision, request->wait_seconds);
+out:
+	if (request != NULL)
+		probectl__agent__v1__meet_request__free_unpacked(request, NULL);
+}
+
+/* What an agent says is told on once: a call it has left behind must not say it again when something happens. */
+static void
+meet_reported(struct call *call)
+{
+	free(call->pull.report);
+	call->pull.report = NULL;
 }
 
 static void
@@ -126,6 +238,8 @@ pull_answered(struct call *call)
 	struct pull *pull = &call->pull;
 	uint64_t revision;
 
+	if (call->method == &method_meet)
+		meet_reported(call);
 	if (call->over)
 		return;
 	if (request->code != DB_OK)
@@ -187,6 +301,16 @@ const struct method method_tests = {
     .counter = STAT_CALLS_TESTS,
     .start = call_receive,
     .message = pull_message,
+    .answered = pull_answered,
+    .gone = pull_leave,
+    .stop = pull_expire,
+};
+
+const struct method method_meet = {
+    .path = "/probectl.agent.v1.AgentService/Meet",
+    .counter = STAT_CALLS_MEET,
+    .start = call_receive,
+    .message = meet_message,
     .answered = pull_answered,
     .gone = pull_leave,
     .stop = pull_expire,

@@ -129,7 +129,7 @@ events_tell(const struct server_events *events,
 			tell(&self.server, events->tenants[i]);
 }
 
-/* "<uuid> test": its tests changed; "<uuid> revoked": an agent of it, or all, may have lost its
+/* "<uuid> test", "<uuid> a2a": its tests, or sessions between its agents, changed; "<uuid> revoked": an agent of it, or all, may have lost its
  * right. The other kinds do not matter here. */
 void
 server_notified(const char *payload)
@@ -143,7 +143,7 @@ server_notified(const char *payload)
 	pthread_mutex_lock(&self.lock);
 	if (payload == NULL)
 		self.tests.all = self.revoked.all = true;
-	else if (kind != NULL && strcmp(kind, " test") == 0)
+	else if (kind != NULL && (strcmp(kind, " test") == 0 || strcmp(kind, " a2a") == 0))
 		events_add(&self.tests, tenant);
 	else if (kind != NULL && strcmp(kind, " revoked") == 0)
 		events_add(&self.revoked, tenant);

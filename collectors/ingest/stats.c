@@ -55,6 +55,7 @@ struct metric stats[STATS] = {
     [STAT_CALLS_CONFIG] = CALLS("StreamConfig"),
     [STAT_CALLS_RESULTS] = CALLS("StreamResults"),
     [STAT_CALLS_TESTS] = CALLS("PullTests"),
+    [STAT_CALLS_MEET] = CALLS("Meet"),
     [STAT_CALLS_ROTATE] = CALLS("Rotate"),
     [STAT_DB_RECONNECTS] = METRIC_COUNTER("probectl_ingest_database_connects_total", NULL,
                                           "Connections to the database that became usable."),

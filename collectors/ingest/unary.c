@@ -223,7 +223,7 @@ register_message(struct call *call, grpc_byte_buffer *message)
 static void
 register_answered(struct call *call)
 {
-	static char *server_capabilities[] = {"results.sequenced", "tests.pull"};
+	static char *server_capabilities[] = {"results.sequenced", "tests.pull", "a2a.meet"};
 	Probectl__Agent__V1__RegisterResponse response = PROBECTL__AGENT__V1__REGISTER_RESPONSE__INIT;
 
 	if (!unary_answered(call))

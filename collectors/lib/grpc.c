@@ -539,6 +539,12 @@ session_make(struct grpc_conn *c)
 	return made == 0;
 }
 
+bool
+grpc_address(const struct grpc_conn *conn, struct sockaddr_storage *addr)
+{
+	return conn->link && link_address(conn->link, addr);
+}
+
 struct grpc_conn *
 grpc_connect(struct event_base *base, struct ssl_ctx_st *ctx, const struct sockaddr *addr,
              socklen_t addrlen, const struct grpc_options *options, const struct grpc_conn_ops *ops,

@@ -95,6 +95,9 @@ size_t grpc_queued(const struct grpc_call *call);
 /* Ends it without a callback. */
 void grpc_cancel(struct grpc_call *call);
 
+/* The address this end of the connection has; false when there is none. */
+bool grpc_address(const struct grpc_conn *conn, struct sockaddr_storage *addr);
+
 /* ---- framing: 1 byte flag, 4 bytes length, message ---- */
 
 struct grpc_reader

@@ -280,6 +280,14 @@ link_queued(const struct link *l)
 	return l->out.len - l->out_sent;
 }
 
+bool
+link_address(const struct link *l, struct sockaddr_storage *addr)
+{
+	socklen_t len = sizeof(*addr);
+
+	return l->fd >= 0 && getsockname(l->fd, (struct sockaddr *) addr, &len) == 0;
+}
+
 void
 link_close(struct link *l)
 {

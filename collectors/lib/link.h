@@ -43,6 +43,9 @@ struct link *link_open(struct event_base *base, struct ssl_ctx_st *ctx, const st
 bool link_write(struct link *link, const void *data, size_t len);
 size_t link_queued(const struct link *link);
 
+/* The address this end has; false when there is no connection. */
+bool link_address(const struct link *link, struct sockaddr_storage *addr);
+
 /* Frees at once; what is queued is lost. NULL is ignored. */
 void link_close(struct link *link);
 

@@ -234,10 +234,10 @@ CREATE OR REPLACE FUNCTION probectl_internal.test_check(t probectl.test) RETURNS
 DECLARE
   param record;
 BEGIN
-  IF t.type NOT IN ('icmp', 'tcp', 'udp', 'http', 'dns') THEN
-    PERFORM probectl_internal.invalid('type', '"type" must be icmp, tcp, udp, http or dns');
+  IF t.type NOT IN ('icmp', 'tcp', 'udp', 'http', 'dns', 'a2a') THEN
+    PERFORM probectl_internal.invalid('type', '"type" must be icmp, tcp, udp, http, dns or a2a');
   END IF;
-  IF t.target ~ '[[:space:][:cntrl:]]' THEN
+  IF t.target ~ (CASE WHEN t.type = 'a2a' THEN '[[:cntrl:]]' ELSE '[[:space:][:cntrl:]]' END) THEN
     PERFORM probectl_internal.invalid('target', 'a target holds no spaces');
   END IF;
   IF t.type = 'http' AND t.target !~* '^https?://[^/?#]' THEN
@@ -248,6 +248,12 @@ BEGIN
     PERFORM probectl_internal.invalid('target', 'the target of a dns test is a name');
   ELSIF t.type = 'icmp' AND t.target ~ '[/?#]' THEN
     PERFORM probectl_internal.invalid('target', 'the target of an icmp test is a host name or an address');
+  ELSIF t.type = 'a2a' AND t.target !~ ':[0-9]{1,5}$' AND NOT t.params ? 'port' THEN
+    IF probectl_internal.a2a_agent(t.target) IS NULL THEN
+      PERFORM probectl_internal.invalid('target', 'the target of an a2a test is another agent (its identifier, or its name when no other has it) or host:port of a STAMP reflector');
+    ELSIF probectl_internal.a2a_agent(t.target) = t.agent_id THEN
+      PERFORM probectl_internal.invalid('agent_id', 'an agent does not test to itself');
+    END IF;
   END IF;
   IF t.timeout_seconds > t.interval_seconds THEN
     PERFORM probectl_internal.invalid('timeout_seconds', 'the timeout must not be longer than the interval');

@@ -5,15 +5,15 @@ CREATE OR REPLACE FUNCTION probectl_internal.api_schemas() RETURNS jsonb
   "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "object", "required": ["code", "message"], "properties": {
     "code": {"type": "string"}, "message": {"type": "string"}, "field": {"type": "string"}, "request_id": {"type": "string"}}}}},
   "Test": {"type": "object", "properties": {
-    "test_id": {"type": "string", "format": "uuid"}, "name": {"type": "string"}, "type": {"type": "string", "enum": ["icmp", "tcp", "udp", "http", "dns"]},
+    "test_id": {"type": "string", "format": "uuid"}, "name": {"type": "string"}, "type": {"type": "string", "enum": ["icmp", "tcp", "udp", "http", "dns", "a2a"]},
     "target": {"type": "string"}, "interval_seconds": {"type": "integer"}, "timeout_seconds": {"type": "number"},
     "params": {"type": "object", "additionalProperties": true}, "enabled": {"type": "boolean"},
     "agent_id": {"type": ["string", "null"], "format": "uuid", "description": "null: every agent of the tenant"},
     "project_id": {"type": ["string", "null"], "format": "uuid", "description": "null: the tenant as a whole"},
     "created_at": {"type": "string", "format": "date-time"}, "updated_at": {"type": "string", "format": "date-time"}, "revision": {"type": "integer"}}},
   "TestInput": {"type": "object", "additionalProperties": false, "properties": {
-    "name": {"type": "string", "minLength": 1, "maxLength": 128}, "type": {"type": "string", "enum": ["icmp", "tcp", "udp", "http", "dns"]},
-    "target": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "host for icmp, host:port for tcp and udp, URL for http, name for dns"},
+    "name": {"type": "string", "minLength": 1, "maxLength": 128}, "type": {"type": "string", "enum": ["icmp", "tcp", "udp", "http", "dns", "a2a"]},
+    "target": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "host for icmp, host:port for tcp and udp, URL for http, name for dns, agent or host:port for a2a"},
     "interval_seconds": {"type": "integer", "minimum": 1, "maximum": 86400, "default": 60},
     "timeout_seconds": {"type": "number", "minimum": 0.1, "maximum": 60, "default": 3},
     "params": {"type": "object", "description": "parameters of the canary type, docs/30-agents.md"},
@@ -39,6 +39,22 @@ CREATE OR REPLACE FUNCTION probectl_internal.api_schemas() RETURNS jsonb
     "points": {"type": "array", "items": {"type": "object", "properties": {
       "t": {"type": "integer", "description": "start of the step, Unix milliseconds"}, "value": {"type": "number"}, "min": {"type": "number"}, "max": {"type": "number"},
       "samples": {"type": "integer"}}}}}},
+  "A2aSession": {"type": "object", "properties": {
+    "session_id": {"type": "string", "format": "uuid"}, "test_id": {"type": "string", "format": "uuid"}, "test_name": {"type": "string"},
+    "initiator_id": {"type": "string", "format": "uuid"}, "responder_id": {"type": "string", "format": "uuid"},
+    "state": {"type": "string", "enum": ["waiting", "ready"]}, "host": {"type": ["string", "null"], "description": "where the responder says it answers"},
+    "port": {"type": ["integer", "null"]}, "observed": {"type": ["string", "null"], "description": "the address it was seen to come from"},
+    "changed_at": {"type": "string", "format": "date-time"}}},
+  "A2aMesh": {"type": "object", "properties": {
+    "mesh_id": {"type": "string", "format": "uuid"}, "name": {"type": "string"}, "agent_ids": {"type": "array", "items": {"type": "string", "format": "uuid"}},
+    "interval_seconds": {"type": "integer"}, "timeout_seconds": {"type": "number"}, "params": {"type": "object", "additionalProperties": true},
+    "enabled": {"type": "boolean"}, "created_at": {"type": "string", "format": "date-time"}, "tests": {"type": "integer"}}},
+  "A2aMeshInput": {"type": "object", "additionalProperties": false, "properties": {
+    "name": {"type": "string", "minLength": 1, "maxLength": 64},
+    "agent_ids": {"type": "array", "minItems": 2, "maxItems": 50, "items": {"type": "string", "format": "uuid"}},
+    "interval_seconds": {"type": "integer", "minimum": 1, "maximum": 86400, "default": 60},
+    "timeout_seconds": {"type": "number", "minimum": 0.1, "maximum": 60, "default": 3},
+    "params": {"type": "object", "description": "parameters of the a2a tests, docs/30-agents.md"}, "enabled": {"type": "boolean", "default": true}}},
   "Agent": {"type": "object", "properties": {
     "agent_id": {"type": "string", "format": "uuid"}, "name": {"type": "string"}, "hostname": {"type": "string"}, "version": {"type": "string"},
     "status": {"type": "string", "enum": ["registered", "online", "offline", "revoked"]}, "capabilities": {"type": "array", "items": {"type": "string"}},
@@ -101,6 +117,15 @@ INSERT INTO probectl.api_route (method, path, permission, handler, success, stre
   ('PATCH', '/v1/tests/{test_id}', 'test.write', 'test_update', 200, false, 'Change fields of a test', '{}', probectl_internal.one_of('TestInput'),
    probectl_internal.one_of('Test')),
   ('DELETE', '/v1/tests/{test_id}', 'test.write', 'test_delete', 204, false, 'Delete a test; its results stay until retention', '{}', NULL, NULL),
+  ('GET', '/v1/a2a/sessions', 'test.read', 'a2a_session_list', 200, false, 'Which agent answers which, and where',
+   '{"limit": {"type": "integer", "maximum": 1000, "default": 100}, "after": {"type": "string"}}', NULL, probectl_internal.list_of('A2aSession')),
+  ('GET', '/v1/a2a/meshes', 'test.read', 'a2a_mesh_list', 200, false, 'Meshes of agents',
+   '{"limit": {"type": "integer", "maximum": 1000, "default": 100}, "after": {"type": "string"}}', NULL, probectl_internal.list_of('A2aMesh')),
+  ('POST', '/v1/a2a/meshes', 'test.write', 'a2a_mesh_create', 201, false, 'Test from each of these agents to each other one', '{}',
+   probectl_internal.one_of('A2aMeshInput'), probectl_internal.one_of('A2aMesh')),
+  ('PATCH', '/v1/a2a/meshes/{mesh_id}', 'test.write', 'a2a_mesh_update', 200, false, 'Change a mesh, and its tests with it', '{}',
+   probectl_internal.one_of('A2aMeshInput'), probectl_internal.one_of('A2aMesh')),
+  ('DELETE', '/v1/a2a/meshes/{mesh_id}', 'test.write', 'a2a_mesh_delete', 204, false, 'Delete a mesh and its tests; their results stay until retention', '{}', NULL, NULL),
   ('GET', '/v1/agents', 'agent.read', 'agent_list', 200, false, 'Agents of the tenant',
    '{"limit": {"type": "integer", "maximum": 1000, "default": 100}, "after": {"type": "string"}}', NULL, probectl_internal.list_of('Agent')),
   ('POST', '/v1/agents/join-tokens', 'agent.write', 'join_token_create', 201, false, 'A token that enrols one agent', '{}',

@@ -3,7 +3,7 @@ CREATE TABLE probectl.api_route (
   method text NOT NULL CHECK (method IN ('GET', 'POST', 'PATCH', 'PUT', 'DELETE')),
   path text NOT NULL CHECK (path ~ '^/v1(/([a-z0-9-]+|\{[a-z_]+\}))+$'),
   permission text REFERENCES probectl.permission,
-  handler text NOT NULL CHECK (handler ~ '^[a-z_]+$'),
+  handler text NOT NULL CHECK (handler ~ '^[a-z][a-z0-9_]+$'),
   success integer NOT NULL DEFAULT 200,
   stream boolean NOT NULL DEFAULT false,
   summary text NOT NULL,

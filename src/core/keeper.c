@@ -33,6 +33,7 @@ static const char *const tenant_jobs[] = {
     "SELECT probectl.audit_checkpoint()",
     "SELECT probectl_internal.metric_retain()",
     "SELECT probectl_internal.turned_away_keep()",
+    "SELECT probectl_internal.a2a_lapse()",
 };
 
 /* Series that one transaction compacts: a long one would hold back every reader of the ledger. */

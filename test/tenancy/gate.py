@@ -14,7 +14,8 @@ import seed
 
 # Written by C alone or derived; who changed them is not a question. Everything else is audited.
 NOT_AUDITED = ("audit_event", "audit_head", "audit_checkpoint", "ledger", "result", "result_latest", "stream_position", "turned_away", "dead_letter", "agent_state", "tenant_revision",
-               "metric_series", "metric_hot", "metric_chunk", "metric_state")
+               "metric_series", "metric_hot", "metric_chunk", "metric_state",
+               "a2a_session", "a2a_endpoint")
 RULES = {
     "row-level security is on and forced": """
         SELECT t.name FROM rel t WHERE t.tenant AND t.relkind IN ('r', 'p') AND NOT (t.relrowsecurity AND t.relforcerowsecurity)""",

@@ -43,6 +43,7 @@ test_parameters(void **state)
 	    {"host:862", "port", "863", "target says 862"},
 	    {"host:862", "interval_ms", "400", "half of the timeout"},
 	    {"host:0", NULL, NULL, "port"},
+	    {"2001:db8::1", NULL, NULL, "[address]:port"},
 	    {"host:862", "Count", "1", "unknown"},
 	};
 	struct rig rig;
@@ -261,7 +262,7 @@ test_failures(void **state)
 	assert_true(rig_run(&rig, "a2a", target, 200, quick));
 	rig_expect(&rig, "guard_denied");
 	rig.guarded = false;
-	assert_true(rig_run(&rig, "a2a", "an-agent", 200, NULL));
+	assert_true(rig_run(&rig, "a2a", "an agent", 200, NULL));
 	rig_expect(&rig, "config_error");
 	rig_close(&rig);
 }

@@ -32,12 +32,35 @@ read_mode(const struct test_spec *spec, struct a2a_cmd *cmd, char *err, size_t e
 	return true;
 }
 
+/* "host:862" and "[2001:db8::1]:862" have a port; whatever does not end in one is the name of an agent. */
+static bool
+has_port(const char *target)
+{
+	const char *colon = strrchr(target, ':');
+	size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
+
+	return digits >= 1 && digits <= 5 && colon[1 + digits] == '\0';
+}
+
+static bool
+read_target(const struct test_spec *spec, struct probe_target *target, char *err, size_t errlen)
+{
+	if (has_port(spec->target) || probe_param(spec, "port"))
+		return probe_target_parse(spec->target, target, err, errlen);
+	target->port = 0;
+	if ((size_t) snprintf(target->host, sizeof(target->host), "%s", spec->target) <
+	    sizeof(target->host))
+		return true;
+	snprintf(err, errlen, "target: no agent has so long a name");
+	return false;
+}
+
 static bool
 cmd_fill(const struct test_spec *spec, struct a2a_cmd *cmd, char *err, size_t errlen)
 {
 	struct probe_target target;
 
-	if (!probe_target_parse(spec->target, &target, err, errlen))
+	if (!read_target(spec, &target, err, errlen))
 		return false;
 	snprintf(cmd->host, sizeof(cmd->host), "%s", target.host);
 	cmd->port = target.port;
@@ -51,6 +74,11 @@ cmd_fill(const struct test_spec *spec, struct a2a_cmd *cmd, char *err, size_t er
 	                      &cmd->interval_ms, err, errlen) ||
 	    !probe_param_family(spec, &cmd->family, err, errlen) || !read_mode(spec, cmd, err, errlen))
 		return false;
+	if (cmd->port == 0 && has_port(spec->target))
+	{
+		snprintf(err, errlen, "target: write an IPv6 address with a port as [address]:port");
+		return false;
+	}
 	if (target.port != 0 && cmd->port != target.port)
 	{
 		snprintf(err, errlen, "param port: is %u, but the target says %u", cmd->port, target.port);
