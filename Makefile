@@ -104,6 +104,7 @@ REGRESS := \
 	stream_ingest \
 	stream_integrity \
 	result_latest \
+	a2a_broker \
 	metric_store \
 	metric_query \
 	api_call

@@ -142,11 +142,14 @@ DECLARE
   me uuid := probectl_internal.agent_required();
   tenant uuid := probectl.current_tenant();
   host inet := probectl_internal.a2a_address(report ->> 'host', 'host');
-  port integer := CASE WHEN host IS NULL THEN 0 ELSE coalesce((report ->> 'port')::integer, 0) END;
+  port integer := 0;
   answered uuid[];
   news boolean := false;
   t probectl.test;
 BEGIN
+  IF host IS NOT NULL THEN
+    port := coalesce((report ->> 'port')::integer, 0);
+  END IF;
   IF port NOT BETWEEN 0 AND 65535 OR jsonb_array_length(coalesce(report -> 'sessions', '[]')) > 4096 THEN
     PERFORM probectl_internal.invalid('report', 'a port is a number to 65535, and an agent answers 4096 sessions at most');
   END IF;

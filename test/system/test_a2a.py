@@ -154,7 +154,7 @@ def test_clocks_that_disagree(offset):
     peer = StatelessReflector(offset)
     result = once(peer.target, "count=8", "interval_ms=1")
     metrics, attributes = result["metrics"], result["attributes"]
-    assert attributes["probectl.a2a.one_way"] == "relative" and attributes["probectl.a2a.clock"] == "disagree"
+    assert attributes["probectl.a2a.oneway"] == "relative" and attributes["probectl.a2a.clock"] == "disagree"
     assert abs(metrics["clock.offset.ms"] - offset * 1000) <= metrics["clock.uncertainty.ms"] + 0.001
     assert metrics["forward.min.ms"] >= 0 and metrics["reverse.min.ms"] >= 0 and metrics["loss.ratio"] == 0
     assert metrics["rtt.max.ms"] < 1000
@@ -381,7 +381,7 @@ def test_both_directions_between_two_agents(place):
     assert attributes["network.peer.address"] == "198.51.100.2"
     assert attributes["probectl.a2a.peer_agent_id"] == place.ids["right"]
     assert attributes["probectl.a2a.timestamps"] == attributes["probectl.a2a.reflector.timestamps"] == "kernel"
-    assert attributes["probectl.a2a.one_way"] == "absolute"
+    assert attributes["probectl.a2a.oneway"] == "absolute"
     session, = stack.api("GET", "/v1/a2a/sessions")[1]["items"]
     assert session["session_id"] == attributes["probectl.a2a.session_id"] and session["state"] == "ready"
     assert (session["initiator_id"], session["responder_id"]) == (place.ids["left"], place.ids["right"])

@@ -127,7 +127,7 @@ check_round(struct rig *rig, uint32_t count)
 	assert_true(rig_metric(rig, "rtt.min.ms") >= 0);
 	assert_true(rig_metric(rig, "rtt.max.ms") < 1000);
 	/* one clock: the truth is no offset, and it is within what is said */
-	assert_string_equal(rig_attribute(rig, "probectl.a2a.one_way"), "absolute");
+	assert_string_equal(rig_attribute(rig, "probectl.a2a.oneway"), "absolute");
 	assert_true(fabs(rig_metric(rig, "clock.offset.ms")) <=
 	            rig_metric(rig, "clock.uncertainty.ms"));
 	assert_true(rig_metric(rig, "forward.min.ms") >= 0);
@@ -604,7 +604,7 @@ near_end(void)
 		      rig_metric(&rig, "reverse.loss.ratio") == 0);
 		CHECK(strcmp(rig_attribute(&rig, "probectl.a2a.timestamps"), "kernel") == 0);
 		CHECK(strcmp(rig_attribute(&rig, "probectl.a2a.reflector.timestamps"), "kernel") == 0);
-		CHECK(strcmp(rig_attribute(&rig, "probectl.a2a.one_way"), "absolute") == 0);
+		CHECK(strcmp(rig_attribute(&rig, "probectl.a2a.oneway"), "absolute") == 0);
 		/* one machine, one clock: no offset */
 		CHECK(fabs(rig_metric(&rig, "clock.offset.ms")) <=
 		      rig_metric(&rig, "clock.uncertainty.ms"));

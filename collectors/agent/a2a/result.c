@@ -79,7 +79,7 @@ put_metrics(const struct track *track, const struct track_summary *s, struct res
 		result_metric(r, "reflector.dwell.ms", s->dwell_ms);
 	if (s->one_way == TRACK_NONE)
 		return;
-	result_metric(r, "one_way.uncertainty.ms", s->one_way_uncertainty_ms);
+	result_metric(r, "oneway.uncertainty.ms", s->one_way_uncertainty_ms);
 	result_metric(r, "clock.offset.ms", s->offset_ms);
 	result_metric(r, "clock.uncertainty.ms", s->uncertainty_ms);
 }
@@ -112,7 +112,7 @@ put_attributes(const struct canary_run *run, const struct track_summary *s, stru
 		result_attribute(r, "probectl.a2a.mesh_id", "%.40s", mesh);
 	if (track->received > 0)
 	{
-		result_attribute(r, "probectl.a2a.one_way", "%s", one_way_names[s->one_way]);
+		result_attribute(r, "probectl.a2a.oneway", "%s", one_way_names[s->one_way]);
 		result_attribute(r, "probectl.a2a.clock", "%s", clock_word(s));
 		result_attribute(r, "probectl.a2a.timestamps", "%s",
 		                 s->local == TRACK_KERNEL ? "kernel" : "user");
