@@ -1,6 +1,6 @@
 -- a2a: which agent answers which, where it does, and sets of agents that all test to each other.
 CREATE TABLE probectl.a2a_endpoint (
-  tenant_id uuid NOT NULL DEFAULT probectl.current_tenant() REFERENCES probectl.tenant ON DELETE CASCADE,
+  tenant_id uuid NOT NULL DEFAULT probectl.current_tenant(),
   agent_id uuid NOT NULL,
   host inet,
   port integer NOT NULL DEFAULT 0 CHECK (port BETWEEN 0 AND 65535),
@@ -16,7 +16,7 @@ COMMENT ON COLUMN probectl.a2a_endpoint.observed IS 'the address the ingest serv
 
 -- One row for each test and agent that runs it: a session that ends begins anew in its row.
 CREATE TABLE probectl.a2a_session (
-  tenant_id uuid NOT NULL DEFAULT probectl.current_tenant() REFERENCES probectl.tenant ON DELETE CASCADE,
+  tenant_id uuid NOT NULL DEFAULT probectl.current_tenant(),
   test_id uuid NOT NULL,
   initiator_id uuid NOT NULL,
   responder_id uuid NOT NULL,
@@ -51,7 +51,7 @@ CREATE TABLE probectl.a2a_mesh (
 COMMENT ON TABLE probectl.a2a_mesh IS 'a set of agents each of which tests to each other one; expands to tests whose param mesh_id names it';
 
 CREATE TABLE probectl.a2a_mesh_member (
-  tenant_id uuid NOT NULL DEFAULT probectl.current_tenant() REFERENCES probectl.tenant ON DELETE CASCADE,
+  tenant_id uuid NOT NULL DEFAULT probectl.current_tenant(),
   mesh_id uuid NOT NULL,
   agent_id uuid NOT NULL,
   PRIMARY KEY (tenant_id, mesh_id, agent_id),

@@ -36,7 +36,8 @@ RULES = {
          WHERE k.contype = 'f' AND k.conparentid = 0 AND t.tenant AND f.tenant
            AND NOT EXISTS (SELECT FROM pg_attribute x, pg_attribute y WHERE x.attrelid = k.conrelid AND x.attnum = k.conkey[1] AND x.attname = 'tenant_id' AND y.attrelid = k.confrelid AND y.attnum = k.confkey[1] AND y.attname = 'tenant_id')""",
     "an identifier of another table is a foreign key": """
-        SELECT t.name || '.' || a.attname FROM rel t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname IN ('agent_id', 'project_id', 'team_id', 'organization_id', 'user_id', 'group_id', 'role_id', 'service_account_id', 'tenant_id')
+        SELECT t.name || '.' || a.attname FROM rel t JOIN pg_attribute a ON a.attrelid = t.oid AND (a.attname IN ('agent_id', 'project_id', 'team_id', 'organization_id', 'user_id', 'group_id', 'role_id', 'service_account_id', 'tenant_id')
+               OR a.attname IN ('test_id', 'mesh_id', 'initiator_id', 'responder_id') AND t.name ~ '^probectl\\.a2a_')
          WHERE t.tenant AND NOT t.relispartition AND t.relkind = 'r' AND t.name NOT IN ('probectl.tenant', 'probectl.result_latest', 'probectl.dead_letter')
            AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = t.oid AND k.contype = 'f' AND k.convalidated AND a.attnum = ANY (k.conkey))
            AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = t.oid AND k.contype = 'p' AND k.conkey[2] = a.attnum AND array_length(k.conkey, 1) = 2)""",
@@ -164,7 +165,10 @@ def nobody(conn, token):
             found.add("nobody sees %s" % name)
     for what, sql in (("inserts a test", "INSERT INTO probectl.test (name, type, target) VALUES ('x', 'icmp', 'x')"),
                       ("updates a test", "UPDATE probectl.test SET target = 'x' WHERE true"), ("deletes a test", "DELETE FROM probectl.test"),
-                      ("deletes newest results", "DELETE FROM probectl.result_latest")):
+                      ("deletes newest results", "DELETE FROM probectl.result_latest"),
+                      ("inserts a mesh", "INSERT INTO probectl.a2a_mesh (name) VALUES ('x')"), ("updates a mesh", "UPDATE probectl.a2a_mesh SET name = 'x' WHERE true"),
+                      ("deletes meshes", "DELETE FROM probectl.a2a_mesh"), ("deletes members", "DELETE FROM probectl.a2a_mesh_member"),
+                      ("inserts a member", "INSERT INTO probectl.a2a_mesh_member (mesh_id, agent_id) VALUES (gen_random_uuid(), gen_random_uuid())")):
         rig.rows(conn, "SAVEPOINT attempt")
         with conn.cursor() as cur:
             try:
