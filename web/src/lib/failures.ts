@@ -15,6 +15,7 @@ const FAILURES: Record<string, Failure> = {
   dns_answer: { title: 'Not the expected answer', hint: 'The server answered, but not with what the test expects.' },
   dns_malformed: { title: 'The answer cannot be read', hint: 'The server or something on the path sent a broken DNS message.' },
   dns_lame: { title: 'No server answers for the zone', hint: 'The servers the parent names do not serve it.' },
+  peer_unavailable: { title: 'The other agent does not answer tests', hint: 'It is offline, its reflector cannot have its port, or a2a.enabled is off there.' },
   connect_refused: { title: 'Connection refused', hint: 'The host is reachable, but nothing listens on this port, or a firewall rejects it.' },
   connect_timeout: { title: 'No answer to the connection attempt', hint: 'Packets are dropped on the way or on the way back: a silent firewall, a dead host, or a routing hole.' },
   net_unreachable: { title: 'No route to the network', hint: 'The agent or a router on the path has no route. Check its routing table and address family.' },
