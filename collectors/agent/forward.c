@@ -37,7 +37,6 @@
 #define PULL_SECONDS    25
 #define PULL_RETRY_MS   5000
 #define PULL_SPACING_MS 1000
-#define MEET_SPACING_MS 200 /* two questions make a session, so they are asked faster */
 #define MEET_RETRY_MS   600000
 #define BACKOFF_MIN_MS  1000
 #define BACKOFF_MAX_MS  30000
@@ -720,8 +719,8 @@ met(struct forward *f, int status, const char *text, const struct buf *answer)
 		wait = MEET_RETRY_MS;
 	else if (wait < 0)
 		wait = PULL_RETRY_MS;
-	else if (wait + took < MEET_SPACING_MS)
-		wait = MEET_SPACING_MS - took;
+	else
+		wait = wait > took ? wait - took : 0;
 	if (f->conn)
 		arm(f->meet_timer, wait);
 }

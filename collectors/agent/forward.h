@@ -47,8 +47,8 @@ struct forward_ops
 	/* Records were acknowledged, or nothing is left to send. */
 	void (*progress)(void *arg);
 
-	/* The next question about sessions with other agents, a packed MeetRequest to be freed, and milliseconds from the
-	 * answer to the next one (-1: it cannot be read). address is that of this end of the link. Both NULL: none is asked. */
+	/* The next question about sessions with other agents, a packed MeetRequest to be freed, and milliseconds from it
+	 * to the next one, at least (-1: the answer cannot be read). address is that of this end of the link. Both NULL: none is asked. */
 	uint8_t *(*meet)(uint32_t wait_seconds, const char *address, size_t *len, void *arg);
 	int64_t (*met)(const uint8_t *data, size_t len, void *arg);
 

@@ -20,6 +20,9 @@ CREATE OR REPLACE FUNCTION probectl_internal.a2a_move(event text, sessions uuid[
 DECLARE
   moved integer;
 BEGIN
+  -- In one order, so that two that move some of the same sessions wait for each other and do not deadlock.
+  PERFORM FROM probectl.a2a_session s WHERE s.tenant_id = probectl.current_tenant() AND s.session_id = ANY (a2a_move.sessions)
+    ORDER BY s.test_id, s.initiator_id FOR UPDATE;
   UPDATE probectl.a2a_session s
      SET state = m.after, changed_at = probectl.clock_now(),
          session_id = CASE WHEN m.fresh THEN probectl.uuid_v7() ELSE s.session_id END,
@@ -74,14 +77,14 @@ $$;
 COMMENT ON FUNCTION probectl_internal.a2a_test_changed() IS 'trigger: the sessions of a test follow it';
 
 -- Whose report has lapsed answers nobody: its sessions end, and wait for it under another token.
-CREATE OR REPLACE FUNCTION probectl_internal.a2a_lapse() RETURNS integer
+CREATE OR REPLACE FUNCTION probectl_internal.a2a_lapse(initiator uuid DEFAULT NULL) RETURNS integer
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   gone uuid[];
   moved integer;
 BEGIN
   SELECT array_agg(s.session_id) INTO gone FROM probectl.a2a_session s
-   WHERE s.tenant_id = probectl.current_tenant() AND s.state = 'ready'
+   WHERE s.tenant_id = probectl.current_tenant() AND s.state = 'ready' AND (a2a_lapse.initiator IS NULL OR s.initiator_id = a2a_lapse.initiator)
      AND NOT EXISTS (SELECT FROM probectl.a2a_endpoint e
                       WHERE e.tenant_id = s.tenant_id AND e.agent_id = s.responder_id AND e.port > 0 AND e.lapses_at >= probectl.clock_now());
   moved := CASE WHEN gone IS NULL THEN 0 ELSE probectl_internal.a2a_move('lapse', gone) END;
@@ -91,7 +94,7 @@ BEGIN
   RETURN moved;
 END
 $$;
-COMMENT ON FUNCTION probectl_internal.a2a_lapse() IS 'ends the sessions of responders of the bound tenant that report no more; how many';
+COMMENT ON FUNCTION probectl_internal.a2a_lapse(uuid) IS 'ends the sessions (of an initiator, or all of the bound tenant) whose responders report no more; how many';
 
 CREATE OR REPLACE FUNCTION probectl_internal.a2a_tasks(OUT revision bigint, OUT tasks bytea)
   LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pctl_a2a_tasks';
@@ -169,7 +172,7 @@ BEGIN
          AND s.session_id IN (SELECT x::uuid FROM jsonb_array_elements_text(report -> 'sessions') x);
       news := coalesce(probectl_internal.a2a_move('report', answered), 0) > 0 OR news;
     END IF;
-    PERFORM probectl_internal.a2a_lapse();
+    PERFORM probectl_internal.a2a_lapse(me);
   END IF;
   SELECT x.revision, x.tasks INTO a2a_meet.revision, a2a_meet.tasks FROM probectl_internal.a2a_tasks() x;
   IF a2a_meet.revision = known THEN

@@ -357,7 +357,7 @@ test_session(void **state)
 	assert_int_equal(request->port, 0);
 	assert_int_equal(request->known_revision, 0);
 	probectl__agent__v1__meet_request__free_unpacked(request, NULL);
-	assert_true(tell(rig.env.meet, answers, 1) == 0);
+	assert_true(tell(rig.env.meet, answers, 1) == MEET_SOON_MS);
 	request = ask(rig.env.meet);
 	assert_string_equal(request->host, "127.0.0.1");
 	assert_true(request->port > 0);
@@ -375,7 +375,7 @@ test_session(void **state)
 		     port},
 		};
 
-		assert_true(tell(rig.env.meet, both, 2) == 0);
+		assert_true(tell(rig.env.meet, both, 2) == MEET_SOON_MS);
 	}
 	assert_true(rig_run(&rig, "a2a", "the-other", 5000, quick));
 	check_round(&rig, 10);
@@ -391,7 +391,7 @@ test_session(void **state)
 		     port},
 		};
 
-		assert_true(tell(rig.env.meet, mine, 1) == 0);
+		assert_true(tell(rig.env.meet, mine, 1) == MEET_SOON_MS);
 	}
 	assert_true(rig_run(&rig, "a2a", "the-other", 200, quick));
 	rig_expect(&rig, "connect_refused");
@@ -436,7 +436,7 @@ test_session_comes_later(void **state)
 	rig.env.meet = meet_open(&rig);
 	assert_true(rig_run(&rig, "a2a", "the-other", 100, NULL));
 	rig_expect(&rig, "peer_unavailable");
-	assert_true(tell(rig.env.meet, silent, 1) == 0);
+	assert_true(tell(rig.env.meet, silent, 1) == MEET_SOON_MS);
 	assert_true(rig_run(&rig, "a2a", "the-other", 100, NULL));
 	rig_expect(&rig, "peer_unavailable");
 	later = evtimer_new(rig.base, on_tell, &rig);
@@ -458,7 +458,7 @@ test_second_host(void **state)
 
 	rig_open(&rig);
 	rig.env.meet = meet_open(&rig);
-	assert_true(tell(rig.env.meet, answers, 1) == 0);
+	assert_true(tell(rig.env.meet, answers, 1) == MEET_SOON_MS);
 	request = ask(rig.env.meet);
 	for (int i = 0; i < 2; i++)
 	{
@@ -470,7 +470,7 @@ test_second_host(void **state)
 		     request->port},
 		};
 
-		assert_true(tell(rig.env.meet, both, 2) == 0); /* told again, the turn stays */
+		assert_true(tell(rig.env.meet, both, 2) == MEET_SOON_MS); /* told again, the turn stays */
 		assert_true(rig_run(&rig, "a2a", "the-other", i == 0 ? 200 : 5000, quick));
 		if (i == 0)
 			rig_expect(&rig, "connect_refused");
@@ -478,6 +478,45 @@ test_second_host(void **state)
 			check_round(&rig, 10);
 	}
 	probectl__agent__v1__meet_request__free_unpacked(request, NULL);
+	meet_free(rig.env.meet);
+	rig_close(&rig);
+}
+
+/* A reflector on all addresses is where the link is: what is reported can be reached. */
+static void
+test_family_of_the_link(void **state)
+{
+	static const struct offer answers[] = {RESPONDER};
+	struct meet_options options = {.listen = "0.0.0.0:0", .rate = 10000};
+	Probectl__Agent__V1__MeetRequest *request;
+	uint8_t *bytes;
+	char err[256];
+	size_t len;
+	struct rig rig;
+
+	rig_open(&rig);
+	options.base = rig.base;
+	rig.env.meet = meet_new(&options, err, sizeof(err));
+	assert_non_null(rig.env.meet);
+	assert_true(tell(rig.env.meet, answers, 1) == MEET_SOON_MS);
+	bytes = meet_ask(rig.env.meet, 25, "::1", &len);
+	request = probectl__agent__v1__meet_request__unpack(NULL, len, bytes);
+	free(bytes);
+	assert_string_equal(request->host, "::1");
+	{
+		const struct offer both[] = {
+		    RESPONDER,
+		    {PROBECTL__AGENT__V1__MEET_TASK__ROLE__ROLE_INITIATOR,
+		     SESSION_ID,
+		     {"::1", NULL},
+		     request->port},
+		};
+
+		assert_true(tell(rig.env.meet, both, 2) == MEET_SOON_MS);
+	}
+	probectl__agent__v1__meet_request__free_unpacked(request, NULL);
+	assert_true(rig_run(&rig, "a2a", "the-other", 5000, quick));
+	check_round(&rig, 10);
 	meet_free(rig.env.meet);
 	rig_close(&rig);
 }
@@ -500,7 +539,7 @@ test_bad_tasks(void **state)
 
 	rig_open(&rig);
 	rig.env.meet = meet_open(&rig);
-	assert_true(tell(rig.env.meet, good, 1) == 0);
+	assert_true(tell(rig.env.meet, good, 1) == MEET_SOON_MS);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_true(tell(rig.env.meet, bad[i], 1) == -1);
 	assert_true(meet_told(rig.env.meet, (const uint8_t *) "\xff\xff", 2) == -1);
@@ -833,8 +872,8 @@ main(void)
 	    cmocka_unit_test(test_continuous),  cmocka_unit_test(test_strangers_get_nothing),
 	    cmocka_unit_test(test_rate),        cmocka_unit_test(test_failures),
 	    cmocka_unit_test(test_session),     cmocka_unit_test(test_session_comes_later),
-	    cmocka_unit_test(test_second_host), cmocka_unit_test(test_bad_tasks),
-	    cmocka_unit_test(test_namespaces),
+	    cmocka_unit_test(test_second_host), cmocka_unit_test(test_family_of_the_link),
+	    cmocka_unit_test(test_bad_tasks),   cmocka_unit_test(test_namespaces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
  */
 #include "agent/a2a/meet.h"
 
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,8 @@ struct meet
 	struct reflector *reflector;   /* NULL while nobody may ask */
 	struct meet_session *sessions; /* as an initiator, by test_id */
 	size_t session_count;
-	char (*answered)[37]; /* sessions as a responder */
+	char (*answered)[37];               /* sessions as a responder */
+	uint8_t (*tokens)[A2A_TOKEN_BYTES]; /* and theirs */
 	size_t answered_count;
 	uint64_t revision;
 	struct waiter_list waiters;
@@ -62,6 +64,48 @@ reflector_stop(struct meet *meet)
 	reflector_close(meet->reflector);
 	meet->reflector = NULL;
 	log_info("a2a", meet->o.listen, "nobody to answer, the port is closed");
+}
+
+/* Open while there is somebody to answer, and knowing whom. */
+static void
+reflector_update(struct meet *meet)
+{
+	char err[256];
+
+	if (meet->answered_count == 0)
+		reflector_stop(meet);
+	else if (!reflector_start(meet, err, sizeof(err)))
+		log_limited(LOG_LEVEL_ERROR, "a2a", meet->o.listen,
+		            "%s; other agents cannot test to this one", err);
+	if (meet->reflector)
+		reflector_sessions(meet->reflector, (const uint8_t(*)[A2A_TOKEN_BYTES]) meet->tokens,
+		                   meet->answered_count);
+}
+
+/* Who listens on all addresses of IPv4, and reaches the control plane by IPv6, is to be reached by that. */
+static void
+follow_link(struct meet *meet, const char *link)
+{
+	int family = strchr(link, ':') ? AF_INET6 : AF_INET;
+	struct sockaddr_in *in4 = (struct sockaddr_in *) &meet->addr;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *) &meet->addr;
+	uint16_t port = meet->addr.ss_family == AF_INET ? in4->sin_port : in6->sin6_port;
+	bool all = meet->addr.ss_family == AF_INET ? in4->sin_addr.s_addr == htonl(INADDR_ANY)
+	                                           : IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
+
+	if (!*link || !all || meet->o.advertise || meet->prefix_count > 0 ||
+	    family == meet->addr.ss_family)
+		return;
+	memset(&meet->addr, 0, sizeof(meet->addr));
+	meet->addr.ss_family = (sa_family_t) family;
+	meet->addr_len = family == AF_INET ? sizeof(*in4) : sizeof(*in6);
+	if (family == AF_INET)
+		in4->sin_port = port;
+	else
+		in6->sin6_port = port;
+	reflector_close(meet->reflector);
+	meet->reflector = NULL;
+	reflector_update(meet);
 }
 
 /* ---- sessions ---- */
@@ -216,28 +260,22 @@ keep_turns(const struct meet *meet, struct reading *reading)
 static void
 apply(struct meet *meet, struct reading *reading)
 {
-	char err[256];
-
 	if (reading->session_count > 1)
 		qsort(reading->sessions, reading->session_count, sizeof(*reading->sessions),
 		      compare_sessions);
 	keep_turns(meet, reading);
 	free(meet->sessions);
 	free(meet->answered);
+	free(meet->tokens);
 	meet->sessions = reading->sessions;
 	meet->session_count = reading->session_count;
 	meet->answered = reading->answered;
 	meet->answered_count = reading->answered_count;
+	meet->tokens = reading->tokens;
 	reading->sessions = NULL;
 	reading->answered = NULL;
-	if (meet->answered_count == 0)
-		reflector_stop(meet);
-	else if (!reflector_start(meet, err, sizeof(err)))
-		log_limited(LOG_LEVEL_ERROR, "a2a", meet->o.listen,
-		            "%s; other agents cannot test to this one", err);
-	if (meet->reflector)
-		reflector_sessions(meet->reflector, (const uint8_t(*)[A2A_TOKEN_BYTES]) reading->tokens,
-		                   meet->answered_count);
+	reading->tokens = NULL;
+	reflector_update(meet);
 	wake(meet);
 }
 
@@ -278,25 +316,26 @@ meet_told(struct meet *meet, const uint8_t *data, size_t len)
 	if (!response)
 		return -1;
 	if (response->unchanged)
-		wait = 0;
+		wait = MEET_LATER_MS;
 	else if (take_tasks(meet, &response->tasks))
 	{
 		meet->revision = response->revision;
 		log_info("a2a", NULL, "%zu tests to other agents, %zu of theirs to this one",
 		         meet->session_count, meet->answered_count);
-		wait = 0;
+		wait = MEET_SOON_MS;
 	}
 	probectl__agent__v1__meet_response__free_unpacked(response, NULL);
 	return wait;
 }
 
 uint8_t *
-meet_ask(const struct meet *meet, uint32_t wait_seconds, const char *link, size_t *len)
+meet_ask(struct meet *meet, uint32_t wait_seconds, const char *link, size_t *len)
 {
 	Probectl__Agent__V1__MeetRequest request = PROBECTL__AGENT__V1__MEET_REQUEST__INIT;
 	char **ids = mem_array(meet->answered_count, sizeof(*ids));
 	uint8_t *bytes;
 
+	follow_link(meet, link);
 	request.known_revision = meet->revision;
 	request.wait_seconds = wait_seconds;
 	if (meet->reflector)
@@ -345,5 +384,6 @@ meet_free(struct meet *meet)
 	reflector_close(meet->reflector);
 	free(meet->sessions);
 	free(meet->answered);
+	free(meet->tokens);
 	free(meet);
 }

@@ -67,10 +67,17 @@ void meet_wait(struct meet *meet, struct meet_waiter *waiter);
 void meet_unwait(struct meet_waiter *waiter);
 
 /* The next question to the control plane: a packed MeetRequest, to be freed; link is the address this agent reaches
- * the control plane from ("" when it is not known). */
-uint8_t *meet_ask(const struct meet *meet, uint32_t wait_seconds, const char *link, size_t *len);
+ * the control plane from ("" when it is not known). A reflector on all addresses of one family changes to
+ * that of the link, whose address is reported. */
+uint8_t *meet_ask(struct meet *meet, uint32_t wait_seconds, const char *link, size_t *len);
 
-/* Its answer, a MeetResponse. Milliseconds until the next question; -1 when it cannot be read. */
+/* Two questions make a session, so they are asked soon after one another. */
+#define MEET_SOON_MS 200
+
+/* When nothing changed; mostly the control plane holds the question for longer. */
+#define MEET_LATER_MS 1000
+
+/* Its answer, a MeetResponse. Milliseconds the next question comes after this one, at least; -1 when it cannot be read. */
 int64_t meet_told(struct meet *meet, const uint8_t *data, size_t len);
 
 #endif
