@@ -362,6 +362,15 @@ class Producer:
         return self.call("PullTests", self.messages.agent.PullTestsRequest(
             known_revision=known, wait_seconds=wait), self.messages.agent.PullTestsResponse, timeout)
 
+    def meet(self, known=0, **report):
+        return self.call("Meet", self.messages.agent.MeetRequest(known_revision=known, **report), self.messages.agent.MeetResponse)
+
+    def meet_future(self, known, wait, **report):
+        return self.channel.unary_unary(
+            SERVICE + "Meet", lambda m: m.SerializeToString(),
+            self.messages.agent.MeetResponse.FromString).future(
+                self.messages.agent.MeetRequest(known_revision=known, wait_seconds=wait, **report), timeout=40)
+
     def pull_future(self, known, wait):
         return self.channel.unary_unary(
             SERVICE + "PullTests", lambda m: m.SerializeToString(),

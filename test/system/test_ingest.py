@@ -155,7 +155,7 @@ REFUSED = {
 
 
 # Every method asks; of a well-formed certificate the first two ask the database as well.
-ASKED = ["Attest", "Heartbeat", "Register", "StreamResults", "StreamConfig", "PullTests", "Nothing"]
+ASKED = ["Attest", "Heartbeat", "Register", "StreamResults", "StreamConfig", "PullTests", "Meet", "Nothing"]
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -253,6 +253,10 @@ def test_register_tells_who_and_how_far(world, shared, agent):
     ("Heartbeat", b"\xff\xff"),
     ("Attest", b"\xff"),
     ("PullTests", b"\xff"),
+    ("Meet", b"\xff"),
+    ("Meet", b"\x1a\x41" + b"1" * 65),            # host too long
+    ("Meet", b"\x20\x80\x80\x04"),               # port 65536
+    ("Meet", b"\x2a\x01a" * 1025),               # too many sessions
     pytest.param("Register", b"\x0a" + b"\x80" * 70000, id="too-long"),
 ])
 def test_bad_message_is_invalid_argument(world, shared, agent, method, request_bytes):
@@ -647,6 +651,44 @@ def test_pull_ends_by_itself(world, shared, agent):
         began = time.monotonic()
         assert producer.pull(known, wait=1).unchanged
         assert 0.9 < time.monotonic() - began < 5
+
+
+def test_meet_brings_two_agents_of_a_tenant_together(world, ingest, agent):
+    """Who asks is told its own sessions, woken when they change; only the responder's word makes one ready."""
+    one, messages = ingest(), world.messages.agent
+    responder, outsider = world.agent(), world.agent(world.other)
+
+    def tasks(answer):
+        return [] if answer.unchanged else list(messages.MeetTasks.FromString(answer.tasks).tasks)
+
+    with world.producer(one, agent) as left, world.producer(one, responder) as right, world.producer(one, outsider) as elsewhere:
+        nothing = left.meet()
+        assert tasks(nothing) == [] and left.meet(nothing.revision).unchanged
+        waiting, bystander = left.meet_future(nothing.revision, 30), elsewhere.meet_future(elsewhere.meet().revision, 30)
+        wait_until("both wait", lambda: one.metric("probectl_ingest_waiters") == 2)
+        with world.database.session(agent.tenant) as cursor:
+            cursor.execute("INSERT INTO probectl.test (name, type, target, agent_id) VALUES ('meet', 'a2a', %s, %s)", (responder.agent, agent.agent))
+        answer = waiting.result()
+        task, = tasks(answer)
+        assert (task.role, task.peer_agent_id, len(task.token), task.port, list(task.hosts)) == (messages.MeetTask.ROLE_INITIATOR, responder.agent, 16, 0, [])
+        # it reports for itself, and for the responder it cannot
+        assert tasks(left.meet(host="192.0.2.66", port=6666, session_ids=[task.session_id])) == [task]
+        mine, = tasks(right.meet())
+        assert (mine.role, mine.peer_agent_id, mine.session_id, mine.token) == (messages.MeetTask.ROLE_RESPONDER, agent.agent, task.session_id, task.token)
+        waiting = left.meet_future(answer.revision, 30)
+        wait_until("it waits again", lambda: one.metric("probectl_ingest_waiters") == 2)
+        right.meet(host="192.0.2.7", port=5000, session_ids=[mine.session_id])
+        ready, = tasks(waiting.result())
+        assert (list(ready.hosts), ready.port, ready.token) == (["192.0.2.7"], 5000, task.token)
+        # the address it calls from was seen here, not said there
+        assert world.database.one("SELECT host(observed) FROM probectl.a2a_endpoint WHERE agent_id = %s", (responder.agent,))[0] == "127.0.0.1"
+        # another port is news to who waits; the call that is woken does not say again what it said
+        waiting = left.meet_future(left.meet().revision, 30)
+        right.meet(host="192.0.2.7", port=5001, session_ids=[mine.session_id])
+        assert tasks(waiting.result())[0].port == 5001
+        assert left.status("Meet", messages.MeetRequest(host="example.net", port=1).SerializeToString()) == Code.INVALID_ARGUMENT
+        assert not bystander.done() and tasks(elsewhere.meet()) == []
+        bystander.cancel()
 
 
 # ---- when things break ---------------------------------------------------------------------
