@@ -244,11 +244,14 @@ DECLARE
   wanted probectl.test;
   pair record;
 BEGIN
-  DELETE FROM probectl.test t
-   WHERE t.tenant_id = m.tenant_id AND t.type = 'a2a' AND t.params ->> 'mesh_id' = m.mesh_id::text
-     AND NOT EXISTS (SELECT FROM probectl.a2a_mesh_member i, probectl.a2a_mesh_member r
-                      WHERE i.tenant_id = m.tenant_id AND i.mesh_id = m.mesh_id AND i.agent_id = t.agent_id
-                        AND r.tenant_id = m.tenant_id AND r.mesh_id = m.mesh_id AND r.agent_id::text = t.target AND r.agent_id <> i.agent_id);
+  WITH gone AS (
+    DELETE FROM probectl.test t
+     WHERE t.tenant_id = m.tenant_id AND t.type = 'a2a' AND t.params ->> 'mesh_id' = m.mesh_id::text
+       AND NOT EXISTS (SELECT FROM probectl.a2a_mesh_member i, probectl.a2a_mesh_member r
+                        WHERE i.tenant_id = m.tenant_id AND i.mesh_id = m.mesh_id AND i.agent_id = t.agent_id
+                          AND r.tenant_id = m.tenant_id AND r.mesh_id = m.mesh_id AND r.agent_id::text = t.target AND r.agent_id <> i.agent_id)
+    RETURNING t.test_id)
+  DELETE FROM probectl.result_latest l USING gone WHERE l.tenant_id = m.tenant_id AND l.test_id = gone.test_id;
   FOR pair IN SELECT i.agent_id AS initiator, r.agent_id AS responder, x.name AS from_name, y.name AS to_name, t.test_id
                 FROM probectl.a2a_mesh_member i
                 JOIN probectl.a2a_mesh_member r ON r.tenant_id = i.tenant_id AND r.mesh_id = i.mesh_id AND r.agent_id <> i.agent_id

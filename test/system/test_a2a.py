@@ -202,6 +202,16 @@ def test_reflect_refuses_bad_input(words, complaint):
     assert done.returncode == 2 and complaint in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("key, value, complaint", [
+    ("listen", "localhost:862", "a2a.listen: \"localhost:862\" is not ADDRESS:PORT"), ("allow", "192.0.2.0/33", "a2a.allow: \"33\" is no length of a prefix"),
+    ("advertise", "an-agent", "a2a.advertise must be an address"), ("rate", "0", "a2a.rate")])
+def test_settings_that_cannot_be(tmp_path, key, value, complaint):
+    config = tmp_path / "agent.yaml"
+    config.write_text("control_plane: {grpc_addr: \"127.0.0.1:9443\"}\na2a: {%s: \"%s\"}\n" % (key, value))
+    done = subprocess.run([AGENT, "--config", str(config), "--check-config"], capture_output=True, text=True, timeout=10, env=clean_environment())
+    assert done.returncode != 0 and complaint in done.stderr, done.stderr
+
+
 # ---- agents that the control plane brings together ----------------------------------------------
 
 
