@@ -358,6 +358,7 @@ DIALS = {
     "udp": ("%s:%d" % (PEER4, ECHO), {}),
     "http": ("http://%s:8080/" % PEER4, {}),
     "dns": ("www.example.test", {"server": PEER4}),
+    "a2a": ("%s:862" % PEER4, {}),
 }
 BY_NAME = {
     "icmp": ("peer.test", {}),
@@ -365,6 +366,7 @@ BY_NAME = {
     "udp": ("peer.test:8620", {}),
     "http": ("http://peer.test/", {}),
     "dns": ("www.example.test", {"server": "peer.test"}),
+    "a2a": ("peer.test:862", {}),
 }
 
 

@@ -10,10 +10,10 @@
 
 #include "agent/a2a/a2a.h"
 
-static const struct stats_names forward_names = {"forward.min.ms", "forward.avg.ms",
-                                                 "forward.max.ms", "forward.stddev.ms"};
-static const struct stats_names reverse_names = {"reverse.min.ms", "reverse.avg.ms",
-                                                 "reverse.max.ms", "reverse.stddev.ms"};
+static const struct stats_names forward_names = {
+    "forward.min.ms", "forward.avg.ms", "forward.max.ms", "forward.stddev.ms", "forward.median.ms"};
+static const struct stats_names reverse_names = {
+    "reverse.min.ms", "reverse.avg.ms", "reverse.max.ms", "reverse.stddev.ms", "reverse.median.ms"};
 
 static const char *const one_way_names[] = {
     [TRACK_NONE] = "none", [TRACK_ABSOLUTE] = "absolute", [TRACK_RELATIVE] = "relative"};
@@ -45,6 +45,7 @@ put_direction(struct result *r, const struct stats *stats, const struct stats_na
 	result_metric(r, names->avg, stats_round(stats->mean, 3));
 	result_metric(r, names->max, stats_round(stats->max, 3));
 	result_metric(r, names->stddev, stats_stddev(stats));
+	result_metric(r, names->median, stats_median(stats));
 	result_metric(r, jitter, stats_jitter(stats));
 }
 

@@ -62,8 +62,9 @@ run_complete(const struct canary_run *run)
 	       run->track.sent > 0;
 }
 
+/* local: a call that failed at once, before the network could have answered. */
 static void
-note_error(struct canary_run *run, int error)
+note_error(struct canary_run *run, int error, bool local)
 {
 	struct probe scratch = {0};
 	char peer[64], what[128];
@@ -72,7 +73,7 @@ note_error(struct canary_run *run, int error)
 		return;
 	probe_address_text(&run->peer.addr, peer, sizeof(peer));
 	snprintf(what, sizeof(what), "packets to %s", peer);
-	probe_fail_errno(&scratch, error, what);
+	(local ? probe_fail_local : probe_fail_errno)(&scratch, error, what);
 	run->error_type = scratch.error_type;
 	memcpy(run->error, scratch.error, sizeof(run->error));
 }
@@ -89,7 +90,7 @@ read_departures(struct canary_run *run)
 		if (sent.sent && sent.number < run->datagrams)
 			track_departed(&run->track, run->numbers[sent.number], sent.at, now);
 		else if (sent.error)
-			note_error(run, sent.error);
+			note_error(run, sent.error, false);
 }
 
 static uint8_t
@@ -131,7 +132,7 @@ read_reply(struct canary_run *run)
 	{
 		/* A reflector that is not there yet may be there for the next packet. */
 		if (errno != EAGAIN)
-			note_error(run, errno);
+			note_error(run, errno, false);
 		return errno != EAGAIN;
 	}
 	t4 = txstamp_received(&message);
@@ -218,14 +219,14 @@ on_send(evutil_socket_t fd, short what, void *arg)
 	/* What an earlier packet met is told to a later one that did not leave: it is sent again. */
 	if (error == ECONNREFUSED && run->error_type == ERROR_NONE)
 	{
-		note_error(run, error);
+		note_error(run, error, true);
 		sender_schedule(run, 0);
 		return;
 	}
 	if (error)
 	{
 		/* The network was asked for: a packet that did not leave is one that was lost. */
-		note_error(run, error);
+		note_error(run, error, true);
 		track_sent(&run->track, run->next, 0, probe_now_unix(), probe_now());
 	}
 	run->next++;
@@ -269,7 +270,7 @@ open_socket(struct canary_run *run)
 	if (probe_set_dscp(run->fd, family, run->cmd->dscp) != 0)
 		probe_fail_errno(&run->probe, errno, "set the DSCP of a socket");
 	else if (connect(run->fd, (const struct sockaddr *) &run->peer.addr, run->peer.len) != 0)
-		probe_fail_errno(&run->probe, errno, "reach the reflector");
+		probe_fail_local(&run->probe, errno, "reach the reflector");
 	return run->probe.error_type == ERROR_NONE;
 }
 
