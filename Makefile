@@ -45,9 +45,14 @@ SRCS := \
 	src/metric/derive.c \
 	src/metric/fold.c \
 	src/metric/query.c \
+	src/metric/run.c \
 	src/metric/samples.c \
 	src/metric/series.c \
 	src/metric/store.c \
+	src/remote/batch.c \
+	src/remote/receive.c \
+	src/remote/send.c \
+	src/remote/wire.c \
 	src/provider/operator.c \
 	src/api/call.c
 
@@ -66,6 +71,7 @@ SQL := \
 	src/result/schema.sql \
 	src/a2a/schema.sql \
 	src/metric/schema.sql \
+	src/remote/schema.sql \
 	src/api/schema.sql \
 	src/core/api.sql \
 	src/audit/api.sql \
@@ -77,6 +83,7 @@ SQL := \
 	src/result/api.sql \
 	src/a2a/api.sql \
 	src/metric/api.sql \
+	src/remote/api.sql \
 	src/api/api.sql \
 	src/api/route.sql \
 	src/core/policy.sql \
@@ -88,6 +95,7 @@ SQL := \
 	src/result/policy.sql \
 	src/a2a/policy.sql \
 	src/metric/policy.sql \
+	src/remote/policy.sql \
 	src/api/policy.sql \
 	src/final.sql
 
@@ -107,6 +115,7 @@ REGRESS := \
 	a2a_broker \
 	metric_store \
 	metric_query \
+	remote_write \
 	api_call
 
 ISOLATION := \
@@ -120,7 +129,7 @@ PG_CPPFLAGS = -Isrc -Ibuild
 PG_CFLAGS   = -std=gnu11 -fvisibility=hidden -Wall -Wextra -Wno-unused-parameter \
               -Wno-sign-compare -Wno-missing-field-initializers -Wno-declaration-after-statement \
               -Wno-cast-function-type -Wno-clobbered -Werror
-SHLIB_LINK  = -lcrypto -largon2
+SHLIB_LINK  = -lcrypto -largon2 -lsnappy -lcurl
 EXTRA_CLEAN = build
 
 PG_CONFIG ?= pg_config

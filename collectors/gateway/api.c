@@ -20,6 +20,7 @@
 #include "gateway/events.h"
 #include "gateway/gateway.h"
 #include "gateway/input.h"
+#include "gateway/remote.h"
 #include "gateway/reply.h"
 #include "gateway/route.h"
 #include "gateway/site.h"
@@ -52,6 +53,7 @@ static const struct
     {"/auth/signout", "POST", "POST", auth_signout},
     {"/enroll/agent", "POST", "POST", auth_enroll},
     {"/v1/events", "GET", "GET", handle_events},
+    {"/v1/prometheus/write", "POST", "POST", remote_write},
 };
 
 /* First segments that are never web files. */

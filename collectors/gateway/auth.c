@@ -119,6 +119,27 @@ auth_credential_of(struct conn *c, struct auth_credential *cred)
 	return false;
 }
 
+bool
+auth_credential_of_program(struct conn *c, struct auth_credential *cred)
+{
+	const struct http_slice *given = http_header(&c->req, "authorization");
+	char password[AUTH_TOKEN_MAX + 1];
+	bool ok = false;
+
+	cred->cookie = false;
+	if (given != NULL && given->len > 7 && strncasecmp(given->ptr, "Bearer ", 7) == 0)
+		ok = token_copy(cred, given->ptr + 7, given->len - 7);
+	else if (given != NULL && given->len > 6 && strncasecmp(given->ptr, "Basic ", 6) == 0 &&
+	         input_basic_password(given->ptr + 6, given->len - 6, password, sizeof password))
+		ok = token_copy(cred, password, strlen(password));
+	explicit_bzero(password, sizeof password);
+	if (!ok)
+		reply_error(c, 401, NULL,
+		            "send Authorization: Bearer <token>, or Basic with the token as password",
+		            NULL);
+	return ok;
+}
+
 /* "https://host:port" without what follows. */
 static size_t
 origin_len(const char *url)

@@ -20,6 +20,10 @@ struct auth_credential
 /* From Authorization: Bearer, else from the cookie. False: answered 401. */
 bool auth_credential_of(struct conn *c, struct auth_credential *cred);
 
+/* From Authorization alone, Bearer or Basic with the token as password: for programs, which no other site can make send it.
+ * False: answered 401. */
+bool auth_credential_of_program(struct conn *c, struct auth_credential *cred);
+
 /* Whether a request that changes something comes from our own page. A bearer token cannot be
  * sent by another site; a cookie can. False: answered 403 or 415. */
 bool auth_change_allowed(struct conn *c, const struct auth_credential *cred);

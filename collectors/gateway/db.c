@@ -64,6 +64,7 @@ struct db_op
 	bool refused;     /* result is an error */
 	const char *token;
 	const char *params[DB_PARAMS_MAX];
+	int lengths[DB_PARAMS_MAX]; /* of bytes; text needs none */
 	char strings[];
 };
 
@@ -108,6 +109,7 @@ static const struct
                    " to_char(not_after, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
                    " FROM probectl.agent_enroll($1, $2, $3, $4)",
                    4},
+    [DB_REMOTE_WRITE] = {"write", "SELECT status, message FROM probectl.remote_write($1)", 1},
 };
 
 static struct
@@ -497,6 +499,17 @@ conn_send_statement(struct db_conn *c, enum db_statement s, const char *const *p
 	                           0) == 1;
 }
 
+static bool
+conn_send_main(struct db_conn *c, const struct db_op *op)
+{
+	static const int binary[DB_PARAMS_MAX] = {1};
+
+	if (op->statement != DB_REMOTE_WRITE)
+		return conn_send_statement(c, op->statement, op->params);
+	return PQsendQueryPrepared(c->pg, statements[op->statement].name, 1, op->params, op->lengths,
+	                           binary, 0) == 1;
+}
+
 /* Sends both segments. When the connection breaks the operation is answered by that. */
 static void
 conn_send(struct db_conn *c, struct db_op *op)
@@ -510,7 +523,7 @@ conn_send(struct db_conn *c, struct db_op *op)
 	ok = conn_send_statement(c, DB_BEGIN, NULL);
 	if (ok && op->entered)
 		ok = conn_send_statement(c, op->statement == DB_TENANT ? DB_PEEK : DB_ENTER, &op->token);
-	ok = ok && conn_send_statement(c, op->statement, op->params) && PQpipelineSync(c->pg) == 1 &&
+	ok = ok && conn_send_main(c, op) && PQpipelineSync(c->pg) == 1 &&
 	     conn_send_statement(c, DB_COMMIT, NULL) && PQpipelineSync(c->pg) == 1;
 	if (!ok)
 	{
@@ -564,8 +577,15 @@ op_new(const struct db_request *r)
 	for (int i = 0; i < DB_PARAMS_MAX; i++)
 		if (r->params[i] != NULL)
 			size += strlen(r->params[i]) + 1;
-	op = mem_alloc(sizeof *op + size);
+	op = mem_alloc(sizeof *op + size + r->len);
 	p = op->strings;
+	if (r->bytes != NULL)
+	{
+		memcpy(p, r->bytes, r->len);
+		op->params[0] = p;
+		op->lengths[0] = (int) r->len;
+		p += r->len;
+	}
 	for (int i = -1; i < DB_PARAMS_MAX; i++)
 	{
 		const char *from = i < 0 ? r->token : r->params[i];

@@ -29,8 +29,9 @@ enum db_statement
 	DB_CALL,   /* method, path, params, query, body -> status, body */
 	DB_TENANT, /* -> tenant uuid */
 	DB_SIGNOUT,
-	DB_SIGNIN, /* code, user agent -> session, expires_at, seconds */
-	DB_ENROLL, /* token, csr, hostname, version -> seven columns */
+	DB_SIGNIN,       /* code, user agent -> session, expires_at, seconds */
+	DB_ENROLL,       /* token, csr, hostname, version -> seven columns */
+	DB_REMOTE_WRITE, /* (bytes) -> status, message */
 	DB_STATEMENTS
 };
 
@@ -53,6 +54,8 @@ struct db_request
 	const char *token; /* NULL: without enter_session */
 	enum db_statement statement;
 	const char *params[DB_PARAMS_MAX]; /* text; NULL is SQL NULL */
+	const void *bytes;                 /* of a statement that takes bytes instead */
+	size_t len;
 	db_done done;
 	void *arg;
 };

@@ -203,3 +203,49 @@ input_json_check(const char *text, size_t len, struct input_error *err)
 	json_decref(value);
 	return true;
 }
+
+/* 0 to 63, -1 for what is no digit of base64. */
+static int
+base64_digit(char c)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const char *at = c != '\0' ? strchr(digits, c) : NULL;
+
+	return at != NULL ? (int) (at - digits) : -1;
+}
+
+bool
+input_basic_password(const char *text, size_t len, char *password, size_t size)
+{
+	bool user = true; /* still before the colon */
+	size_t out = 0;
+	uint32_t bits = 0;
+	int have = 0;
+
+	while (len > 0 && text[len - 1] == '=')
+		len--;
+	for (size_t i = 0; i < len; i++)
+	{
+		int digit = base64_digit(text[i]);
+		char c;
+
+		if (digit < 0)
+			return false;
+		bits = bits << 6 | (uint32_t) digit;
+		have += 6;
+		if (have < 8)
+			continue;
+		have -= 8;
+		c = (char) (bits >> have & 0xff);
+		if (c == '\0' || (!user && out + 1 >= size))
+			return false;
+		if (!user)
+			password[out++] = c;
+		else if (c == ':')
+			user = false;
+	}
+	if (user || out == 0)
+		return false;
+	password[out] = '\0';
+	return true;
+}

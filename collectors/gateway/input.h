@@ -44,6 +44,10 @@ struct input_path
  * Refuses what could mean another place: ".", "..", bad escapes, control bytes. */
 bool input_path(struct input_path *path, const struct http_slice *raw, struct input_error *err);
 
+/* The password of "user:password" in base64 (RFC 7617, RFC 4648 section 4), ended by a zero. False: it is none, holds a
+ * zero or does not fit. */
+bool input_basic_password(const char *text, size_t len, char *password, size_t size);
+
 /* Whether text is one JSON object or array, without duplicate keys, not too deep. */
 bool input_json_check(const char *text, size_t len, struct input_error *err);
 

@@ -9,6 +9,7 @@ gateway_SRCS = \
 	gateway/http.c \
 	gateway/input.c \
 	gateway/main.c \
+	gateway/remote.c \
 	gateway/reply.c \
 	gateway/route.c \
 	gateway/site.c \

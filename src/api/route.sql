@@ -143,6 +143,8 @@ INSERT INTO probectl.api_route (method, path, permission, handler, success, stre
                    '{"type": "boolean", "description": "false: series are not being kept up to date"}')),
   ('GET', '/v1/integrity', 'diagnostics.read', 'integrity', 200, false, 'What became of every record, by plane', '{}', NULL,
    jsonb_set(probectl_internal.list_of('Integrity'), '{properties,collector_running}', '{"type": "boolean", "description": "false: derived tables are not being kept up to date"}')),
+  ('POST', '/v1/prometheus/write', 'metrics.write', 'remote_write', 204, false, 'Samples by remote write 1.0: prometheus.WriteRequest in a snappy block', '{}',
+   '{"type": "string", "format": "binary", "contentMediaType": "application/x-protobuf"}', NULL),
   ('GET', '/v1/audit', 'audit.read', 'audit_list', 200, false, 'Audit chain of the tenant, newest first',
    '{"actor": {"type": "string"}, "action": {"type": "string", "description": "with a dot at its end: every action below, as in test."}, "target": {"type": "string"},
      "outcome": {"type": "string", "enum": ["ok", "denied", "failed"]}, "since": {"type": "string", "format": "date-time"}, "until": {"type": "string", "format": "date-time"},
@@ -164,7 +166,7 @@ CREATE OR REPLACE FUNCTION probectl_internal.openapi_operation(r probectl.api_ro
         UNION ALL
         SELECT jsonb_build_object('name', q.key, 'in', 'query', 'schema', q.value) FROM jsonb_each(r.parameters) q) p),
     'requestBody', CASE WHEN r.request IS NOT NULL THEN
-      jsonb_build_object('content', jsonb_build_object('application/json', jsonb_build_object('schema', r.request))) END,
+      jsonb_build_object('content', jsonb_build_object(coalesce(r.request ->> 'contentMediaType', 'application/json'), jsonb_build_object('schema', r.request))) END,
     'responses', jsonb_build_object(
       r.success::text, CASE WHEN r.response IS NULL THEN '{"description": "done"}'::jsonb
         ELSE jsonb_build_object('description', 'the answer', 'content', jsonb_build_object('application/json', jsonb_build_object('schema', r.response))) END,

@@ -22,6 +22,8 @@ int pctl_metric_hour_retention = PCTL_METRIC_HOUR_DEFAULT;
 int pctl_metric_minute_retention = PCTL_METRIC_MINUTE_DEFAULT;
 int pctl_metric_raw_retention = PCTL_METRIC_RAW_DEFAULT;
 int pctl_partitions_ahead = PCTL_PARTITIONS_AHEAD_DEFAULT;
+int pctl_remote_interval = PCTL_REMOTE_INTERVAL_DEFAULT;
+int pctl_remote_retry_max = PCTL_REMOTE_RETRY_DEFAULT;
 int pctl_result_retention = PCTL_RETENTION_DAYS_DEFAULT;
 int pctl_session_idle = PCTL_SESSION_IDLE_DEFAULT;
 int pctl_session_lifetime = PCTL_SESSION_MINUTES_DEFAULT;
@@ -80,6 +82,15 @@ pctl_guc_init(void)
 	    "probectl.partitions_ahead", "Number of day partitions made ahead of today.", NULL,
 	    &pctl_partitions_ahead, PCTL_PARTITIONS_AHEAD_DEFAULT, PCTL_PARTITIONS_AHEAD_MIN,
 	    PCTL_PARTITIONS_AHEAD_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+	    "probectl.remote_interval", "Time between two looks for samples to send by remote write.",
+	    NULL, &pctl_remote_interval, PCTL_REMOTE_INTERVAL_DEFAULT, PCTL_REMOTE_INTERVAL_MIN,
+	    PCTL_REMOTE_INTERVAL_MAX, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("probectl.remote_retry_max",
+	                        "Longest pause before a target of remote write is tried again.", NULL,
+	                        &pctl_remote_retry_max, PCTL_REMOTE_RETRY_DEFAULT,
+	                        PCTL_REMOTE_RETRY_MIN, PCTL_REMOTE_RETRY_MAX, PGC_SIGHUP, GUC_UNIT_S,
+	                        NULL, NULL, NULL);
 	DefineCustomIntVariable(
 	    "probectl.result_retention", "Number of days that full results are kept.", NULL,
 	    &pctl_result_retention, PCTL_RETENTION_DAYS_DEFAULT, PCTL_RETENTION_DAYS_MIN,

@@ -28,6 +28,12 @@
 #define PCTL_PARTITIONS_AHEAD_MIN      1
 #define PCTL_PARTITIONS_AHEAD_DEFAULT  7
 #define PCTL_PARTITIONS_AHEAD_MAX      60
+#define PCTL_REMOTE_INTERVAL_MIN       10
+#define PCTL_REMOTE_INTERVAL_DEFAULT   1000
+#define PCTL_REMOTE_INTERVAL_MAX       60000
+#define PCTL_REMOTE_RETRY_MIN          1
+#define PCTL_REMOTE_RETRY_DEFAULT      60
+#define PCTL_REMOTE_RETRY_MAX          3600
 #define PCTL_RETENTION_DAYS_MIN        1
 #define PCTL_RETENTION_DAYS_DEFAULT    14
 #define PCTL_RETENTION_DAYS_MAX        3650
@@ -49,6 +55,8 @@ extern int pctl_metric_hour_retention;
 extern int pctl_metric_minute_retention;
 extern int pctl_metric_raw_retention;
 extern int pctl_partitions_ahead;
+extern int pctl_remote_interval;
+extern int pctl_remote_retry_max;
 extern int pctl_result_retention;
 extern int pctl_session_idle;
 extern int pctl_session_lifetime;

@@ -20,4 +20,11 @@
 #define PCTL_SPARK_POINTS       30
 #define PCTL_FUTURE_SECONDS_MAX 300 /* a clock further ahead is clamped */
 
+/* Remote write (remote/). A sender cuts what it has into requests of some thousand samples. */
+#define PCTL_REMOTE_BYTES_MAX       (16 * 1024 * 1024) /* of a request, decompressed */
+#define PCTL_REMOTE_SAMPLES_MAX     500000
+#define PCTL_REMOTE_LABELS_MAX      64  /* of a series, with its name */
+#define PCTL_REMOTE_NAME_BYTES_MAX  200 /* name of a series: metric_series has no room for more */
+#define PCTL_REMOTE_LABEL_BYTES_MAX 2048
+
 #endif

@@ -153,6 +153,15 @@ pb_double(uint64_t bits)
 	return value;
 }
 
+uint64_t
+pb_bits(double value)
+{
+	uint64_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits;
+}
+
 static void
 write_raw_varint(PbWriter *w, uint64_t value)
 {
@@ -173,6 +182,19 @@ pb_write_varint(PbWriter *w, uint32_t tag, uint64_t value)
 {
 	write_raw_varint(w, (uint64_t) tag << 3 | PB_VARINT);
 	write_raw_varint(w, value);
+}
+
+void
+pb_write_fixed64(PbWriter *w, uint32_t tag, uint64_t value)
+{
+	write_raw_varint(w, (uint64_t) tag << 3 | PB_FIXED64);
+	if (w->full || w->max - w->len < 8)
+	{
+		w->full = true;
+		return;
+	}
+	for (int i = 0; i < 8; i++)
+		w->data[w->len++] = (uint8_t) (value >> (8 * i));
 }
 
 void

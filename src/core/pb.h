@@ -51,6 +51,7 @@ bool pb_next(PbReader *r, PbField *field);
 bool pb_text_valid(PbSlice text);
 
 double pb_double(uint64_t bits);
+uint64_t pb_bits(double value);
 
 typedef struct PbWriter
 {
@@ -60,6 +61,7 @@ typedef struct PbWriter
 } PbWriter;
 
 void pb_write_varint(PbWriter *w, uint32_t tag, uint64_t value);
+void pb_write_fixed64(PbWriter *w, uint32_t tag, uint64_t value);
 void pb_write_bytes(PbWriter *w, uint32_t tag, const void *data, size_t len);
 
 #endif

@@ -55,6 +55,7 @@ static const struct
 } worker_kinds[] = {
     {"keeper", pctl_keeper_pass, NULL}, /* first: it tells the launcher about its database */
     {"derive", pctl_derive_pass, &pctl_derive_interval},
+    {"remote", pctl_remote_pass, NULL},
 };
 
 #define KINDS       ((int) lengthof(worker_kinds))

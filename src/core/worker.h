@@ -35,5 +35,6 @@ void pctl_worker_stop_database(Oid database);
 
 extern long pctl_derive_pass(void);
 extern long pctl_keeper_pass(void);
+extern long pctl_remote_pass(void);
 
 #endif

@@ -121,6 +121,8 @@ BEGIN
     GET DIAGNOSTICS done = ROW_COUNT;
     gone := gone + done;
   END LOOP;
+  -- What is being written now is seen by the next statement.
+  PERFORM pg_advisory_xact_lock(hashtextextended('probectl metric series ' || mine, 0));
   DELETE FROM probectl.metric_series s WHERE s.tenant_id = mine AND s.last_seen < now - make_interval(days => current_setting('probectl.metric_raw_retention')::integer)
      AND NOT EXISTS (SELECT FROM probectl.metric_chunk c WHERE c.tenant_id = mine AND c.series_id = s.series_id)
      AND NOT EXISTS (SELECT FROM probectl.metric_hot h WHERE h.tenant_id = mine AND h.series_id = s.series_id);

@@ -19,7 +19,7 @@
 #include "core/guc.h"
 #include "core/spi.h"
 #include "executor/tuptable.h"
-#include "metric/series.h"
+#include "metric/run.h"
 #include "metric/store.h"
 #include "pgstat.h"
 #include "stream/window.h"
@@ -28,7 +28,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -36,21 +35,6 @@
 #define IDLE_MS     10000
 #define KNOWN_MAX   262144 /* series remembered; then all are forgotten */
 #define WAITING_MAX 500000 /* samples in memory; then they are written */
-
-/* Columns of probectl.result that are looked at here, from 1. */
-enum
-{
-	ATT_TENANT_ID = 1,
-	ATT_TEST_ID = 2,
-	ATT_AGENT_ID = 3,
-	ATT_STARTED_AT = 4,
-	ATT_TYPE = 7,
-	ATT_TARGET = 8,
-	ATT_PORT = 9,
-	ATT_SUCCESS = 12,
-	ATT_DURATION_US = 15,
-	ATT_METRICS = 18
-};
 
 /* Two hashes of type, target, port and metric stand for them: 128 bits, and only an agent's own series can meet. */
 typedef struct KnownKey
@@ -179,73 +163,44 @@ waiting_find(Fold *fold, const MetricSource *source, const uint64 *seeds, const 
 	return entry->waiting;
 }
 
-static void
-sample_add(Fold *fold, const MetricSource *source, const uint64 *seeds, const char *metric, int len,
-           int64 at, double value)
+/* A run of a test on its way into the series. */
+typedef struct RunFold
 {
-	metric_samples_add(&waiting_find(fold, source, seeds, metric, len)->samples, at, &value);
-	fold->samples++;
-}
+	Fold *fold;
+	uint64 seeds[2];
+} RunFold;
 
 static void
-metrics_add(Fold *fold, const MetricSource *source, const uint64 *seeds, int64 at, Datum metrics)
+sample_add(void *state, const MetricRun *run, const char *metric, int len, double value)
 {
-	Jsonb *jsonb = DatumGetJsonbP(metrics);
-	JsonbIterator *it = JsonbIteratorInit(&jsonb->root);
-	JsonbIteratorToken token;
-	JsonbValue v, name = {0};
+	RunFold *at = state;
 
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			name = v;
-		else if (token == WJB_VALUE && v.type == jbvNumeric)
-			sample_add(fold, source, seeds, name.val.string.val, name.val.string.len, at,
-			           DatumGetFloat8(
-			               DirectFunctionCall1(numeric_float8, NumericGetDatum(v.val.numeric))));
-	}
-	if ((Pointer) jsonb != DatumGetPointer(metrics))
-		pfree(jsonb);
+	metric_samples_add(&waiting_find(at->fold, &run->source, at->seeds, metric, len)->samples,
+	                   run->at, &value);
+	at->fold->samples++;
 }
 
 static void
 result_fold(Fold *fold, TupleTableSlot *slot)
 {
-	MetricSource source;
-	text *type, *target;
-	uint64 seeds[2];
-	TimestampTz at;
-	bool null;
+	RunFold at = {.fold = fold};
+	MetricRun run;
 
-	slot_getallattrs(slot);
-	at = DatumGetTimestampTz(slot->tts_values[ATT_STARTED_AT - 1]);
-	type = DatumGetTextPP(slot->tts_values[ATT_TYPE - 1]);
-	target = DatumGetTextPP(slot->tts_values[ATT_TARGET - 1]);
-	source = (MetricSource){.tenant = fold->tenant,
-	                        .agent = *DatumGetUUIDP(slot_getattr(slot, ATT_AGENT_ID, &null)),
-	                        .test = *DatumGetUUIDP(slot_getattr(slot, ATT_TEST_ID, &null)),
-	                        .port = DatumGetInt32(slot->tts_values[ATT_PORT - 1])};
-	for (int i = 0; i < 2; i++)
+	metric_run_read(&run, &fold->tenant, slot);
+	if (run.at < fold->oldest)
 	{
-		seeds[i] = hash_bytes_extended((unsigned char *) VARDATA_ANY(type),
-		                               (int) VARSIZE_ANY_EXHDR(type), (uint64) source.port * 2 + i);
-		seeds[i] = hash_bytes_extended((unsigned char *) VARDATA_ANY(target),
-		                               (int) VARSIZE_ANY_EXHDR(target), seeds[i]);
-	}
-	source.type = text_to_cstring(type);
-	source.target = text_to_cstring(target);
-	if (at < fold->oldest)
-	{
-		Jsonb *jsonb = DatumGetJsonbP(slot->tts_values[ATT_METRICS - 1]);
-
-		fold->too_old += 2 + JB_ROOT_COUNT(jsonb);
+		fold->too_old += metric_run_samples(&run);
 		return;
 	}
-	sample_add(fold, &source, seeds, NULL, -1, at,
-	           DatumGetBool(slot->tts_values[ATT_SUCCESS - 1]) ? 1 : 0);
-	sample_add(fold, &source, seeds, NULL, -2, at,
-	           (double) DatumGetInt64(slot->tts_values[ATT_DURATION_US - 1]) / 1e6);
-	metrics_add(fold, &source, seeds, at, slot->tts_values[ATT_METRICS - 1]);
+	for (int i = 0; i < 2; i++)
+	{
+		at.seeds[i] = hash_bytes_extended((const unsigned char *) run.source.type,
+		                                  (int) strlen(run.source.type),
+		                                  (uint64) run.source.port * 2 + i);
+		at.seeds[i] = hash_bytes_extended((const unsigned char *) run.source.target,
+		                                  (int) strlen(run.source.target), at.seeds[i]);
+	}
+	metric_run_each(&run, sample_add, &at);
 }
 
 /* One run of a test. */
@@ -389,7 +344,7 @@ tenant_samples(const LedgerPart *parts, int count, int64 to)
 		{
 			if (parts[i].xid < fold.next_xid)
 				continue;
-			pctl_part_scan(&parts[i], ATT_TENANT_ID, result_row, &fold);
+			pctl_part_scan(&parts[i], METRIC_RUN_TENANT_COLUMN, result_row, &fold);
 			if (fold.samples >= WAITING_MAX)
 				waiting_write(&fold);
 		}

@@ -117,6 +117,7 @@ metric_series_make(const MetricSource *source, const char *metric)
 	series->tenant = source->tenant;
 	series->agent = source->agent;
 	series->test = source->test;
+	series->of_agent = true;
 	if (metric == METRIC_OF_SUCCESS)
 		series->name = PCTL_METRIC_PREFIX "success";
 	else if (metric == METRIC_OF_DURATION)
@@ -132,6 +133,29 @@ metric_series_make(const MetricSource *source, const char *metric)
 		label_add(series, "server_port", psprintf("%d", source->port));
 	label_add(series, "tenant_id", uuid_text(&source->tenant));
 	label_add(series, "test_id", uuid_text(&source->test));
+	series_identify(series);
+	return series;
+}
+
+MetricSeries *
+metric_series_named(const pg_uuid_t *tenant, char *name, const MetricLabel *labels, int label_count)
+{
+	MetricSeries *series = palloc0(sizeof(*series));
+	bool placed = false;
+
+	Assert(label_count < PCTL_METRIC_LABELS_MAX);
+	series->tenant = *tenant;
+	series->name = name;
+	for (int i = 0; i <= label_count; i++)
+	{
+		if (!placed && (i == label_count || strcmp(labels[i].name, "tenant_id") > 0))
+		{
+			label_add(series, "tenant_id", uuid_text(tenant));
+			placed = true;
+		}
+		if (i < label_count)
+			label_add(series, labels[i].name, labels[i].value);
+	}
 	series_identify(series);
 	return series;
 }
@@ -174,6 +198,19 @@ agent_has_room(MetricQuota *quota, const MetricSeries *series, TimestampTz now)
 	return quota->agent_room > 0;
 }
 
+void
+metric_quota_lock(MetricQuota *quota, const pg_uuid_t *tenant)
+{
+	Datum args[1] = {UUIDPGetDatum(tenant)};
+
+	if (quota->open)
+		return;
+	quota->room = pctl_plan_run(&quota_lock, args, NULL, false, 1) == 1
+	                  ? DatumGetInt64(pctl_spi_value(0, 1, NULL))
+	                  : 0;
+	quota->open = true;
+}
+
 MetricAdmission
 metric_series_admit(MetricQuota *quota, const MetricSeries *series, TimestampTz now)
 {
@@ -181,14 +218,10 @@ metric_series_admit(MetricQuota *quota, const MetricSeries *series, TimestampTz 
 	bytea *hash;
 
 	/* The trigger counts in the row that is locked here, so its own check never fails. */
-	if (!quota->open)
-		quota->room = pctl_plan_run(&quota_lock, args, NULL, false, 1) == 1
-		                  ? DatumGetInt64(pctl_spi_value(0, 1, NULL))
-		                  : 0;
-	quota->open = true;
+	metric_quota_lock(quota, &series->tenant);
 	if (quota->room <= 0)
 		return METRIC_REFUSED_TENANT;
-	if (!agent_has_room(quota, series, now))
+	if (series->of_agent && !agent_has_room(quota, series, now))
 		return METRIC_REFUSED_AGENT;
 	hash = palloc(VARHDRSZ + PCTL_SHA256_LEN);
 	SET_VARSIZE(hash, VARHDRSZ + PCTL_SHA256_LEN);
@@ -199,8 +232,9 @@ metric_series_admit(MetricQuota *quota, const MetricSeries *series, TimestampTz 
 	args[5] = UUIDPGetDatum(&series->agent);
 	args[6] = UUIDPGetDatum(&series->test);
 	args[7] = TimestampTzGetDatum(now);
-	pctl_plan_run(&series_insert, args, NULL, false, 0);
-	quota->agent_room--;
+	pctl_plan_run(&series_insert, args, series->of_agent ? NULL : "     nn ", false, 0);
+	if (series->of_agent)
+		quota->agent_room--;
 	quota->room--;
 	return METRIC_ADMITTED;
 }

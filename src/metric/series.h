@@ -8,11 +8,12 @@
 #include "postgres.h"
 
 #include "core/crypto.h"
+#include "core/limits.h"
 #include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
-#define PCTL_METRIC_LABELS_MAX 8
+#define PCTL_METRIC_LABELS_MAX PCTL_REMOTE_LABELS_MAX
 #define PCTL_METRIC_PREFIX     "probectl_probe_"
 
 typedef struct MetricLabel
@@ -23,6 +24,7 @@ typedef struct MetricLabel
 typedef struct MetricSeries
 {
 	pg_uuid_t id, tenant, agent, test;
+	bool of_agent; /* it has an agent and a test, and counts against the agent's limit */
 	char *name;
 	MetricLabel labels[PCTL_METRIC_LABELS_MAX]; /* by name, ascending */
 	int label_count;
@@ -44,6 +46,11 @@ typedef struct MetricSource
 /* Names, labels and identifier of one metric of a run. Lives in the current context. */
 MetricSeries *metric_series_make(const MetricSource *source, const char *metric);
 
+/* The same for a series that says its own name and labels: both as they are, labels ascending and none of them tenant_id, which
+ * is added. Texts are not copied. */
+MetricSeries *metric_series_named(const pg_uuid_t *tenant, char *name, const MetricLabel *labels,
+                                  int label_count);
+
 typedef enum MetricAdmission
 {
 	METRIC_ADMITTED,
@@ -61,6 +68,9 @@ typedef struct MetricQuota
 	pg_uuid_t agent;
 	int64 agent_room;
 } MetricQuota;
+
+/* Locks the tenant's limit until the end of the transaction: what another one registered before is seen by what is asked next. */
+void metric_quota_lock(MetricQuota *quota, const pg_uuid_t *tenant);
 
 /* Inserts a series that is not there. Inside SPI, trusted. */
 MetricAdmission metric_series_admit(MetricQuota *quota, const MetricSeries *series,

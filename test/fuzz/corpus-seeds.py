@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: PostgreSQL
-"""Writes the seeds of fuzz_batch, fuzz_bundle, fuzz_result, fuzz_spool_pack and fuzz_a2a, field by field: test/fuzz/corpus-seeds.py"""
+"""Writes the seeds of fuzz_a2a, fuzz_batch, fuzz_bundle, fuzz_remote_write, fuzz_result and fuzz_spool_pack, field by field: test/fuzz/corpus-seeds.py"""
 
 import pathlib
 import struct
@@ -76,6 +76,16 @@ def tlv(kind, value, length=None):
     return struct.pack(">BBH", 0x80, kind, len(value) if length is None else length) + value
 
 
+def label(name, value):
+    return data(1, data(1, name) + data(2, value))
+
+
+def sample(ms, value):
+    return data(2, b"\x09" + struct.pack("<d", value) + number(2, ms))
+
+
+NAMED = label(b"__name__", b"http_requests_total") + label(b"job", b"web")
+
 SEEDS = {
     "spool_pack/one": block(frame(1, b"result")),
     "spool_pack/two": block(frame(1, b"result") * 3) + block(frame(4, b"x" * 300)),
@@ -100,6 +110,15 @@ SEEDS = {
     "a2a/malformed": b"\x02" + STAMP + tlv(7, bytes(16), 17) + b"\x80\x01",
     "a2a/padding": b"\x00" + STAMP + bytes(37),
     "a2a/no-estimate": b"\x00" + STAMP[:12] + bytes(32),
+    "remote_write/one": data(1, NAMED + sample(1700000000000, 1.5)),
+    "remote_write/stale": data(1, NAMED + data(2, b"\x09\x02\x00\x00\x00\x00\x00\xf0\x7f" + number(2, 1))),
+    "remote_write/many": b"".join(data(1, label(b"__name__", b"m%d" % i) + b"".join(sample(k, k) for k in range(i))) for i in range(5)) + data(3, number(1, 1)),
+    "remote_write/labels-apart": data(1, NAMED + sample(1, 1) + label(b"z", b"\xc3\xa4") + data(3, b"") + data(4, b"")),
+    "remote_write/identity": data(1, label(b"tenant_id", b"x") + NAMED + label(b"agent_id", b"y")),
+    "remote_write/twice": data(1, NAMED + NAMED + sample(2**64 - 1, float("inf"))),
+    "remote_write/probe": data(1, label(b"__name__", b"probectl_probe_success") + sample(1, 1)),
+    "remote_write/cut-off": data(1, NAMED + sample(1700000000000, 1.5))[:-3],
+    "remote_write/group": data(1, NAMED + b"\x13\x14"),
     "result/least": LEAST,
     "result/whole": WHOLE,
     "result/newer-fields": LEAST + number(99, 7) + data(100, b"x") + varint(101 << 3 | 5) + b"abcd",

@@ -123,8 +123,8 @@ ALTER SYSTEM RESET probectl.keeper_interval;
 SELECT pg_reload_conf() AS reloaded \gset
 
 -- Workers: they run, they make passes, they come back when they are ended, another's death does not matter to them.
-SELECT ok(core.comes_true('SELECT count(*) = 2 FROM probectl.workers() WHERE state = ''running'''), 'both workers run');
-SELECT set_eq('SELECT name FROM probectl.workers()', ARRAY['keeper', 'derive'], 'one of each kind');
+SELECT ok(core.comes_true('SELECT count(*) = 3 FROM probectl.workers() WHERE state = ''running'''), 'all workers run');
+SELECT set_eq('SELECT name FROM probectl.workers()', ARRAY['keeper', 'derive', 'remote'], 'one of each kind');
 SELECT is((SELECT string_agg(DISTINCT a.usename::text, ',') FROM pg_stat_activity a JOIN probectl.workers() w USING (pid)), 'probectl_worker', 'as probectl_worker');
 SELECT w.pid AS derive FROM probectl.workers() w WHERE w.name = 'derive' \gset
 SELECT w.pid AS keeper FROM probectl.workers() w WHERE w.name = 'keeper' \gset
@@ -133,14 +133,14 @@ SELECT ok(core.comes_true(format('SELECT EXISTS (SELECT FROM probectl.workers() 
 SELECT ok(EXISTS (SELECT FROM probectl.workers() WHERE name = 'keeper' AND pid = :keeper), 'the keeper was left alone');
 SELECT string_agg(w.pid::text, ', ') AS old FROM probectl.workers() w WHERE w.pid IS NOT NULL \gset
 SELECT count(pg_terminate_backend(pid)) AS ended FROM unnest(ARRAY[:old]) pid \gset
-SELECT ok(core.comes_true(format('SELECT count(*) = 2 FROM probectl.workers() WHERE state = ''running'' AND pid NOT IN (%s)', :'old')), 'both ended, both started again');
+SELECT ok(core.comes_true(format('SELECT count(*) = 3 FROM probectl.workers() WHERE state = ''running'' AND pid NOT IN (%s)', :'old')), 'all ended, all started again');
 SELECT ok(core.comes_true('SELECT min(passes) > 0 FROM probectl.workers()'), 'and each makes passes');
-SELECT is((SELECT workers FROM probectl.ready()), 2, 'ready() counts them');
+SELECT is((SELECT workers FROM probectl.ready()), 3, 'ready() counts them');
 SELECT is((SELECT version FROM probectl.ready()), (SELECT extversion FROM pg_extension WHERE extname = 'probectl'), 'and names the version');
 SELECT a.pid AS launcher FROM pg_stat_activity a WHERE a.backend_type = 'probectl launcher' \gset
 SELECT ok(pg_terminate_backend(:launcher), 'the launcher is ended');
 SELECT ok(core.comes_true(format('SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = ''probectl launcher'' AND pid <> %s)', :launcher)), 'and started again by the server');
-SELECT ok(core.comes_true('SELECT count(*) = 2 FROM probectl.workers() WHERE state = ''running'''), 'the workers are still there');
+SELECT ok(core.comes_true('SELECT count(*) = 3 FROM probectl.workers() WHERE state = ''running'''), 'the workers are still there');
 
 -- A database with running workers can be a template, renamed and dropped; the extension can go and its workers go with it.
 CREATE DATABASE regress_probectl_copy TEMPLATE regress_probectl_other;
@@ -150,5 +150,5 @@ SELECT ok(EXISTS (SELECT FROM pg_database WHERE datname = 'regress_probectl_rena
 DROP DATABASE regress_probectl_renamed;
 DROP DATABASE regress_probectl_other;
 SELECT ok(NOT EXISTS (SELECT FROM pg_database WHERE datname ~ '^regress_probectl_(other|renamed|copy)$'), 'dropped without FORCE');
-SELECT ok(core.comes_true('SELECT count(*) = 2 FROM probectl.workers() WHERE state = ''running'''), 'the workers here are still there');
+SELECT ok(core.comes_true('SELECT count(*) = 3 FROM probectl.workers() WHERE state = ''running'''), 'the workers here are still there');
 SELECT * FROM finish();

@@ -55,6 +55,7 @@ DECLARE v uuid; BEGIN
   PERFORM set_config('standin.tenant', v::text, true), set_config('standin.token', t, true);
 END $$;
 CREATE FUNCTION probectl.enter_session(t text, used boolean) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM probectl.enter_session(t); END $$;
+CREATE FUNCTION probectl.remote_write(request bytea, OUT status int, OUT message text) LANGUAGE sql AS $$ SELECT 204, '' $$;
 CREATE FUNCTION probectl.session_end() RETURNS void LANGUAGE sql AS
   $$ UPDATE probectl.credential SET ended = true WHERE token = current_setting('standin.token') $$;
 CREATE FUNCTION probectl.signin_redeem(code text, user_agent text, OUT session text, OUT expires_at timestamptz)

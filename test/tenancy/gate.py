@@ -14,7 +14,7 @@ import seed
 
 # Written by C alone or derived; who changed them is not a question. Everything else is audited.
 NOT_AUDITED = ("audit_event", "audit_head", "audit_checkpoint", "ledger", "result", "result_latest", "stream_position", "turned_away", "dead_letter", "agent_state", "tenant_revision",
-               "metric_series", "metric_hot", "metric_chunk", "metric_state",
+               "metric_series", "metric_hot", "metric_chunk", "metric_state", "remote_intake", "remote_queue",
                "a2a_session", "a2a_endpoint")
 RULES = {
     "row-level security is on and forced": """

@@ -163,6 +163,31 @@ routes_match(void **state)
 	route_table_free(t);
 }
 
+static void
+password_is_read(void **state)
+{
+	static const struct
+	{
+		const char *text, *password; /* NULL: refused */
+	} cases[] = {
+	    {"dTpwdw==", "pw"},     {"dTpwdw", "pw"},          {"OnA6cQ==", "p:q"},
+	    {"dXNlcjo=", NULL},     {"dXNlcg==", NULL},        {"", NULL},
+	    {"dTpw*w==", NULL},     {"dTpwdw== ", NULL},       {"dTpwAHc=", NULL},
+	    {"dTpwYXNzd29y", NULL}, {"dTpwYXNzd28", "passwo"},
+	};
+	char password[7];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		bool ok = input_basic_password(cases[i].text, strlen(cases[i].text), password,
+		                               sizeof(password));
+
+		assert_int_equal(ok, cases[i].password != NULL);
+		if (ok)
+			assert_string_equal(password, cases[i].password);
+	}
+}
+
 int
 main(void)
 {
@@ -172,6 +197,7 @@ main(void)
 	    cmocka_unit_test(path_is_split_then_decoded),
 	    cmocka_unit_test(json_is_checked),
 	    cmocka_unit_test(routes_match),
+	    cmocka_unit_test(password_is_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: PostgreSQL
+ *
+ * receive.c -- probectl.remote_write: a request of remote write 1.0 into metric_hot.
+ *
+ * What is good in a request is stored and what is not is refused and counted, series by series and sample by sample: a sender
+ * drops a request that is answered 400, so refusing all of it would lose what was good. The counts and the samples
+ * commit together.
+ *
+ * Which series some labels mean costs sorting, a hash and a look into the registry, so a backend remembers it by the bytes of the
+ * labels in `known`. An entry holds while the tenant's epoch does, which moves when a series is deleted. A writer holds
+ * the tenant's series with a shared advisory lock from before it reads the epoch to its commit, and a deletion takes it
+ * exclusively: no sample is stored for a series that is going away. (The derive worker, which is alone, uses the row
+ * of metric_state for that; many writers at once would stand in line for it until their commits.)
+ *
+ * Locks, in order: advisory lock of the tenant's series (shared), tenant_quota row (only with a new series), own remote_intake row.
+ */
+#include "postgres.h"
+
+#include <snappy-c.h>
+
+#include "access/xact.h"
+#include "audit/deferred.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "core/clock.h"
+#include "core/errors.h"
+#include "core/export.h"
+#include "core/guc.h"
+#include "core/limits.h"
+#include "core/spi.h"
+#include "core/uuid7.h"
+#include "funcapi.h"
+#include "identity/permission.h"
+#include "metric/series.h"
+#include "metric/store.h"
+#include "miscadmin.h"
+#include "remote/wire.h"
+#include "tenant/context.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define KNOWN_MAX    262144 /* series remembered; then all are forgotten */
+#define INTAKE_SLOTS 16     /* rows a tenant's counts are spread over */
+#define SAID_MAX     400    /* bytes of what a sender is told */
+
+/* What became of the samples of a request, and what was left out of it; the columns of remote_intake in their order. */
+typedef enum Count
+{
+	COUNT_REQUESTS,
+	COUNT_MALFORMED, /* requests */
+	COUNT_RECEIVED,  /* samples: each ends in exactly one of the next six */
+	COUNT_STORED,
+	COUNT_TOO_OLD,
+	COUNT_IN_FUTURE,
+	COUNT_REFUSED_TENANT,
+	COUNT_BAD_LABELS,
+	COUNT_RESERVED_LABELS, /* left out of series that are stored */
+	COUNT_HISTOGRAMS,
+	COUNT_EXEMPLARS,
+	COUNTS
+} Count;
+
+typedef struct KnownKey
+{
+	pg_uuid_t tenant;
+	uint64 hash[2];
+} KnownKey;
+
+typedef struct Known
+{
+	KnownKey key;
+	pg_uuid_t series;
+	int64 epoch;
+	uint32 reserved; /* labels left out */
+} Known;
+
+/* A series of the request. */
+typedef struct Incoming
+{
+	RemoteSeries wire;
+	KnownKey key;
+	MetricSamples samples;
+	pg_uuid_t id;
+	uint32 reserved;
+	MetricSeries *made; /* looked up or registered in this request; NULL when it was known */
+	bool refused;
+} Incoming;
+
+typedef struct Intake
+{
+	pg_uuid_t tenant;
+	TimestampTz now, oldest, newest;
+	int64 epoch;
+	Incoming *series;
+	int count, room;
+	int64 counts[COUNTS];
+	char said[SAID_MAX]; /* the first refusal; "" when all is good */
+} Intake;
+
+static HTAB *known = NULL;
+static uint64 seeds[2];
+static bool registered = false; /* this transaction made series that `known` names */
+
+static PctlPlan series_hold = {
+    "SELECT pg_advisory_xact_lock_shared(hashtextextended('probectl metric series ' || $1, 0))",
+    1,
+    {UUIDOID}};
+static PctlPlan state_make = {"INSERT INTO probectl.metric_state (tenant_id) VALUES ($1)"
+                              " ON CONFLICT DO NOTHING",
+                              1,
+                              {UUIDOID}};
+static PctlPlan state_read = {
+    "SELECT epoch FROM probectl.metric_state WHERE tenant_id = $1", 1, {UUIDOID}};
+static PctlPlan series_seen = {
+    "SELECT series_id FROM probectl.metric_series WHERE tenant_id = $1 AND series_id = ANY ($2)",
+    2,
+    {UUIDOID, UUIDARRAYOID}};
+static PctlPlan intake_add = {
+    "INSERT INTO probectl.remote_intake AS i VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
+    "$12, $13)"
+    " ON CONFLICT (tenant_id, slot) DO UPDATE SET requests = i.requests + $3,"
+    " malformed = i.malformed + $4, received = i.received + $5, stored = i.stored + $6,"
+    " too_old = i.too_old + $7, in_future = i.in_future + $8,"
+    " refused_tenant = i.refused_tenant + $9, bad_labels = i.bad_labels + $10,"
+    " reserved_labels = i.reserved_labels + $11, histograms = i.histograms + $12,"
+    " exemplars = i.exemplars + $13",
+    13,
+    {UUIDOID, INT2OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+     INT8OID, INT8OID, INT8OID}};
+
+static void
+known_forget(void)
+{
+	if (known != NULL)
+		hash_destroy(known);
+	known = NULL;
+	registered = false;
+}
+
+/* Series made by what is rolled back are not there. */
+static void
+known_xact(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT && registered)
+		known_forget();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
+		registered = false;
+}
+
+static void
+known_subxact(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && registered)
+		known_forget();
+}
+
+static void
+known_open(void)
+{
+	static bool watched = false;
+	HASHCTL ctl = {
+	    .keysize = sizeof(KnownKey), .entrysize = sizeof(Known), .hcxt = TopMemoryContext};
+
+	if (!watched)
+	{
+		RegisterXactCallback(known_xact, NULL);
+		RegisterSubXactCallback(known_subxact, NULL);
+	}
+	watched = true;
+	if (known != NULL && hash_get_num_entries(known) > KNOWN_MAX)
+		known_forget();
+	if (known != NULL)
+		return;
+	/* Secret, so that nobody can look for two sets of labels that meet. */
+	pctl_random(seeds, sizeof(seeds));
+	known = hash_create("probectl remote series", 4096, &ctl,
+	                    HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* What a sender is told of the first thing that was refused. */
+static void
+say(Intake *in, const char *what, PbSlice name)
+{
+	char text[64];
+	int len = (int) Min(name.len, sizeof(text) - 1);
+
+	if (in->said[0] != '\0')
+		return;
+	for (int i = 0; i < len; i++)
+		text[i] = name.data[i] >= ' ' && name.data[i] <= '~' ? (char) name.data[i] : '?';
+	text[len] = '\0';
+	snprintf(in->said, sizeof(in->said), "%s%s%s", what, len > 0 ? ": " : "", text);
+}
+
+/* ---- the request ---- */
+
+/* NULL with the reason in *wrong when it is no snappy block or too large. The size is known before anything is allocated. */
+static uint8 *
+decompress(const bytea *given, size_t *len, const char **wrong)
+{
+	const char *data = VARDATA_ANY(given);
+	size_t size = VARSIZE_ANY_EXHDR(given);
+	uint8 *out;
+
+	*wrong = "the body is not a snappy block";
+	if (snappy_uncompressed_length(data, size, len) != SNAPPY_OK)
+		return NULL;
+	if (*len > PCTL_REMOTE_BYTES_MAX)
+	{
+		*wrong = "the request is larger than 16 MiB: lower max_samples_per_send";
+		return NULL;
+	}
+	out = palloc(*len + 1);
+	return snappy_uncompress(data, size, (char *) out, len) == SNAPPY_OK ? out : NULL;
+}
+
+static Incoming *
+incoming_add(Intake *in)
+{
+	if (in->count == in->room)
+	{
+		in->room = Max(in->room * 2, 512);
+		in->series = in->series == NULL
+		                 ? MemoryContextAllocHuge(CurrentMemoryContext, in->room * sizeof(Incoming))
+		                 : repalloc_huge(in->series, in->room * sizeof(Incoming));
+	}
+	memset(&in->series[in->count], 0, sizeof(Incoming));
+	return &in->series[in->count++];
+}
+
+/* Structure only. What is wrong with it, NULL when nothing is. */
+static const char *
+request_read(Intake *in, const uint8 *data, size_t len)
+{
+	int64 samples = 0;
+	PbReader r;
+	RemoteSeries wire;
+
+	pb_reader_init(&r, data, len);
+	while (remote_series_next(&r, &wire))
+	{
+		samples += wire.samples;
+		if (samples > PCTL_REMOTE_SAMPLES_MAX)
+			return "the request has more than 500000 samples: lower max_samples_per_send";
+		in->counts[COUNT_HISTOGRAMS] += wire.histograms;
+		in->counts[COUNT_EXEMPLARS] += wire.exemplars;
+		if (wire.samples > 0)
+			incoming_add(in)->wire = wire;
+	}
+	if (r.bad)
+		return "the body is not a prometheus.WriteRequest of remote write 1.0";
+	in->counts[COUNT_RECEIVED] = samples;
+	return NULL;
+}
+
+/* ---- samples ---- */
+
+/* Milliseconds since 1970 to microseconds since 2000; what does not fit is as far away as can be. */
+static TimestampTz
+time_of(int64 ms)
+{
+	const int64 shift = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+	const int64 most = PG_INT64_MAX / 1000 - shift;
+
+	if (ms > most)
+		return DT_NOEND;
+	return ms < -most ? DT_NOBEGIN : (ms - shift) * 1000;
+}
+
+/* Those in the window, in order. */
+static void
+samples_take(Intake *in, Incoming *series, RemoteSample *wire, int64 *times, double *values)
+{
+	MetricSamples *samples = &series->samples;
+
+	*samples = (MetricSamples){.columns = 1,
+	                           .room = series->wire.samples,
+	                           .times = times,
+	                           .values = {values},
+	                           .context = CurrentMemoryContext};
+	remote_samples(&series->wire, wire);
+	for (uint32 i = 0; i < series->wire.samples; i++)
+	{
+		TimestampTz at = time_of(wire[i].ms);
+
+		if (at < in->oldest)
+		{
+			in->counts[COUNT_TOO_OLD]++;
+			say(in, "sample older than probectl.metric_raw_retention", (PbSlice){NULL, 0});
+		}
+		else if (at > in->newest)
+		{
+			in->counts[COUNT_IN_FUTURE]++;
+			say(in, "sample more than 5 minutes ahead of the server's clock", (PbSlice){NULL, 0});
+		}
+		else
+		{
+			times[samples->count] = at;
+			values[samples->count++] = wire[i].value;
+		}
+	}
+	metric_samples_sort(samples);
+}
+
+/* ---- series ---- */
+
+static char *
+slice_text(PbSlice slice)
+{
+	return pnstrdup((const char *) slice.data, slice.len);
+}
+
+/* Reads the labels of a series that is not known; false when they are refused. */
+static bool
+series_make(Intake *in, Incoming *series)
+{
+	static RemoteLabels labels;
+	MetricLabel own[PCTL_REMOTE_LABELS_MAX];
+	const char *wrong = remote_labels(&series->wire, &labels);
+
+	if (wrong != NULL)
+	{
+		say(in, wrong, labels.name);
+		in->counts[COUNT_BAD_LABELS] += series->wire.samples;
+		series->refused = true;
+		return false;
+	}
+	for (uint32 i = 0; i < labels.count; i++)
+		own[i] = (MetricLabel){.name = slice_text(labels.label[i].name),
+		                       .value = slice_text(labels.label[i].value)};
+	series->made = metric_series_named(&in->tenant, slice_text(labels.name), own,
+	                                   (int) labels.count);
+	series->id = series->made->id;
+	series->reserved = labels.reserved;
+	return true;
+}
+
+/* True when it is known what the labels mean. */
+static bool
+series_known(Intake *in, Incoming *series)
+{
+	const PbSlice *labels = &series->wire.labels;
+	Known *entry;
+
+	memset(&series->key, 0, sizeof(series->key));
+	series->key.tenant = in->tenant;
+	for (int i = 0; i < 2; i++)
+		series->key.hash[i] = hash_bytes_extended(labels->data, (int) labels->len, seeds[i]);
+	entry = hash_search(known, &series->key, HASH_FIND, NULL);
+	if (entry == NULL || entry->epoch != in->epoch)
+		return false;
+	series->id = entry->series;
+	series->reserved = entry->reserved;
+	return true;
+}
+
+static void
+series_remember(const Intake *in, const Incoming *series)
+{
+	Known *entry = hash_search(known, &series->key, HASH_ENTER, NULL);
+
+	entry->series = series->id;
+	entry->epoch = in->epoch;
+	entry->reserved = series->reserved;
+}
+
+/* Which of those looked for are in the registry. */
+static HTAB *
+registry_read(const Intake *in)
+{
+	Datum *ids = palloc(in->count * sizeof(Datum));
+	Datum args[2] = {UUIDPGetDatum(&in->tenant)};
+	HASHCTL ctl = {
+	    .keysize = sizeof(pg_uuid_t), .entrysize = sizeof(pg_uuid_t), .hcxt = CurrentMemoryContext};
+	HTAB *seen = hash_create("probectl remote series seen", 256, &ctl,
+	                         HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	uint64 found;
+	int wanted = 0;
+
+	for (int i = 0; i < in->count; i++)
+		if (in->series[i].made != NULL)
+			ids[wanted++] = UUIDPGetDatum(&in->series[i].id);
+	args[1] = PointerGetDatum(
+	    construct_array(ids, wanted, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	found = pctl_plan_run(&series_seen, args, NULL, false, 0);
+	for (uint64 i = 0; i < found; i++)
+		(void) hash_search(seen, DatumGetUUIDP(pctl_spi_value(i, 1, NULL)), HASH_ENTER, NULL);
+	return seen;
+}
+
+/* Registers those that the registry has not; another writer may be at the same, so it is asked again under the lock. */
+static void
+series_register(Intake *in)
+{
+	MetricQuota quota = {0};
+	HTAB *seen = registry_read(in);
+
+	for (int i = 0; i < in->count; i++)
+	{
+		Incoming *series = &in->series[i];
+
+		if (series->made == NULL)
+			continue;
+		if (hash_search(seen, &series->id, HASH_FIND, NULL) == NULL && !quota.open)
+		{
+			metric_quota_lock(&quota, &in->tenant);
+			registered = true;
+			seen = registry_read(in);
+		}
+		if (hash_search(seen, &series->id, HASH_FIND, NULL) == NULL &&
+		    metric_series_admit(&quota, series->made, in->now) != METRIC_ADMITTED)
+		{
+			say(in, "the tenant has as many series as it may have",
+			    (PbSlice){(uint8 *) series->made->name, strlen(series->made->name)});
+			in->counts[COUNT_REFUSED_TENANT] += series->wire.samples;
+			series->refused = true;
+			continue;
+		}
+		(void) hash_search(seen, &series->id, HASH_ENTER, NULL);
+		series_remember(in, series);
+	}
+}
+
+static void
+series_resolve(Intake *in)
+{
+	Datum args[1] = {UUIDPGetDatum(&in->tenant)};
+	int missing = 0;
+
+	pctl_plan_run(&series_hold, args, NULL, false, 1);
+	if (pctl_plan_run(&state_read, args, NULL, false, 1) != 1)
+	{
+		pctl_plan_run(&state_make, args, NULL, false, 0);
+		if (pctl_plan_run(&state_read, args, NULL, false, 1) != 1)
+			elog(ERROR, "the tenant has no row in metric_state");
+	}
+	in->epoch = DatumGetInt64(pctl_spi_value(0, 1, NULL));
+	known_open();
+	for (int i = 0; i < in->count; i++)
+		if (!series_known(in, &in->series[i]) && series_make(in, &in->series[i]))
+			missing++;
+	if (missing > 0)
+		series_register(in);
+}
+
+/* By identifier; of two with the same labels the later one stays behind, for it holds. */
+static int
+incoming_compare(const void *a, const void *b)
+{
+	const Incoming *x = *(Incoming *const *) a, *y = *(Incoming *const *) b;
+	int order = memcmp(&x->id, &y->id, UUID_LEN);
+
+	return order != 0 ? order : (x > y) - (x < y);
+}
+
+/* What is to be stored, in the order of the index, which then changes page by page. */
+static Incoming **
+incoming_order(const Intake *in, int *count)
+{
+	Incoming **order = palloc(in->count * sizeof(*order));
+
+	*count = 0;
+	for (int i = 0; i < in->count; i++)
+		if (!in->series[i].refused)
+			order[(*count)++] = &in->series[i];
+	qsort(order, *count, sizeof(*order), incoming_compare);
+	return order;
+}
+
+/* ---- all of it ---- */
+
+static int64
+refused_by_time(const Intake *in)
+{
+	return in->counts[COUNT_TOO_OLD] + in->counts[COUNT_IN_FUTURE];
+}
+
+static void
+samples_store(Intake *in)
+{
+	int64 room = in->counts[COUNT_RECEIVED];
+	RemoteSample *wire = palloc(room * sizeof(*wire));
+	int64 *times = palloc(room * sizeof(*times));
+	double *values = palloc(room * sizeof(*values));
+	int count;
+	Incoming **order = incoming_order(in, &count);
+	MetricHot *hot = metric_hot_begin(&in->tenant, in->now);
+
+	for (int i = 0; i < count; i++)
+	{
+		Incoming *series = order[i];
+		int64 before = refused_by_time(in);
+
+		samples_take(in, series, wire, times, values);
+		times += series->wire.samples;
+		values += series->wire.samples;
+		in->counts[COUNT_STORED] += series->wire.samples - (refused_by_time(in) - before);
+		in->counts[COUNT_RESERVED_LABELS] += series->reserved;
+		metric_hot_add(hot, &series->id, &series->samples);
+	}
+	(void) metric_hot_end(hot);
+}
+
+static void
+counts_write(const Intake *in)
+{
+	Datum args[2 + COUNTS] = {UUIDPGetDatum(&in->tenant),
+	                          Int16GetDatum((int16) (MyProcPid % INTAKE_SLOTS))};
+
+	for (int i = 0; i < COUNTS; i++)
+		args[2 + i] = Int64GetDatum(in->counts[i]);
+	pctl_plan_run(&intake_add, args, NULL, false, 0);
+}
+
+static void
+intake_run(Intake *in, const bytea *given)
+{
+	const char *wrong;
+	size_t len;
+	uint8 *data = decompress(given, &len, &wrong);
+
+	if (data != NULL)
+		wrong = request_read(in, data, len);
+	in->counts[COUNT_REQUESTS] = 1;
+	if (wrong != NULL)
+	{
+		in->counts[COUNT_MALFORMED] = 1;
+		in->counts[COUNT_RECEIVED] = in->counts[COUNT_HISTOGRAMS] = in->counts[COUNT_EXEMPLARS] = 0;
+		say(in, wrong, (PbSlice){NULL, 0});
+	}
+	else if (in->count > 0)
+	{
+		series_resolve(in);
+		samples_store(in);
+	}
+	if (in->counts[COUNT_HISTOGRAMS] > 0)
+		say(in, "native histograms are not kept", (PbSlice){NULL, 0});
+	counts_write(in);
+}
+
+/* Whether an attribute policy of the tenant forbids it. */
+static bool
+policy_denies(const char *permission)
+{
+	static PctlPlan plan = {"SELECT probectl_internal.policy_denies($1, '{}')", 1, {TEXTOID}};
+	Datum args[1] = {CStringGetTextDatum(permission)};
+	PctlTrusted saved;
+	bool denies;
+
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	pctl_plan_run(&plan, args, NULL, true, 1);
+	denies = DatumGetBool(pctl_spi_value(0, 1, NULL));
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	return denies;
+}
+
+/* Who may write, in the whole tenant: a series that comes this way belongs to no project. */
+static void
+permission_check(void)
+{
+	const char *permission = "metrics.write";
+	const PctlPrincipal *who = pctl_principal();
+
+	if (who == NULL)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
+		                errmsg("this transaction is bound to no tenant")));
+	/* What a backend remembers of series is checked against what is committed now. */
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		                errmsg("samples are written in transactions of READ COMMITTED only")));
+	if (pctl_principal_may(who, pctl_permission_bit(permission, (int) strlen(permission)), NULL) &&
+	    !(who->has_policies && policy_denies(permission)))
+		return;
+	pctl_audit_denied("remote.write", "/v1/prometheus/write", "denied",
+	                  "{\"permission\": \"metrics.write\"}");
+	ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN),
+	                errmsg("the permission metrics.write is needed in the whole tenant")));
+}
+
+PCTL_FUNCTION(pctl_remote_write);
+
+/* probectl.remote_write(request bytea, OUT status integer, OUT message text) */
+Datum
+pctl_remote_write(PG_FUNCTION_ARGS)
+{
+	Intake in = {.now = pctl_now()};
+	Datum values[2];
+	bool nulls[2] = {false, false};
+	PctlTrusted saved;
+	TupleDesc desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	permission_check();
+	in.tenant = *pctl_tenant_required();
+	in.oldest = in.now - (int64) pctl_metric_raw_retention * USECS_PER_DAY;
+	in.newest = in.now + (int64) PCTL_FUTURE_SECONDS_MAX * USECS_PER_SEC;
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	intake_run(&in, PG_GETARG_BYTEA_PP(0));
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	values[0] = Int32GetDatum(in.said[0] == '\0' ? 204 : 400);
+	values[1] = CStringGetTextDatum(
+	    in.said[0] == '\0' ? ""
+	    : in.counts[COUNT_STORED] > 0
+	        ? psprintf("%s; " INT64_FORMAT " of " INT64_FORMAT " samples were stored", in.said,
+	                   in.counts[COUNT_STORED], in.counts[COUNT_RECEIVED])
+	        : in.said);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
