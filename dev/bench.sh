@@ -46,6 +46,9 @@ perl -MJSON::PP -e '
 		[metric => samples_in_per_s => ">= 5000000", sub { $_[0] >= 5e6 }],
 		[metric => bytes_per_sample => "<= 6", sub { $_[0] <= 6 }],
 		[metric => samples_aggregated_per_s => ">= 60000000", sub { $_[0] >= 6e7 }],
+		["remote-write" => samples_per_s => ">= 600000", sub { $_[0] >= 6e5 }],
+		["remote-write" => us_per_sample => "<= 1.5", sub { $_[0] <= 1.5 }],
+		["remote-write" => us_per_sample_backlog => "<= 1.5", sub { $_[0] <= 1.5 }],
 		[tenants => p95_ratio => "<= 1.3", sub { $_[0] <= 1.3 }],
 		[tenants => provision_p95_ms => "< 100", sub { $_[0] < 100 }],
 		[pooled => p95_ms => "<= 2", sub { $_[0] <= 2 }],
@@ -73,19 +76,19 @@ perl -MJSON::PP -e '
 		$machine = delete $line->{machine};
 		$figures{delete $line->{bench}} = $line;
 	}
-	printf "%-10s %-18s %14s   %-20s %s\n", qw(benchmark figure measured wanted), "";
+	printf "%-12s %-32s %14s   %-20s %s\n", qw(benchmark figure measured wanted), "";
 	for my $aim (@aims) {
 		my ($name, $figure, $want, $met) = @$aim;
 		my $value = $figures{$name}{$figure};
 		next unless defined $value;
 		$seen{"$name $figure"} = 1;
-		printf "%-10s %-18s %14.6g   %-20s %s\n", $name, $figure, $value, $want, $met->($value) ? "" : "missed";
+		printf "%-12s %-32s %14.6g   %-20s %s\n", $name, $figure, $value, $want, $met->($value) ? "" : "missed";
 	}
 	for my $name (sort keys %figures) {
 		for my $figure (sort keys %{$figures{$name}}) {
 			my $value = $figures{$name}{$figure};
 			next if ref $value || $seen{"$name $figure"} || $value !~ /^-?[0-9.]+(e[-+]?[0-9]+)?$/;
-			printf "%-10s %-18s %14.6g\n", $name, $figure, $value;
+			printf "%-12s %-32s %14.6g\n", $name, $figure, $value;
 		}
 	}
 	printf "machine: %s\n", join ", ", map { "$_ $machine->{$_}" } sort keys %$machine if ref $machine;' "$LINES"

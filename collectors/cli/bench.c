@@ -27,8 +27,9 @@
 #include "cli/util.h"
 
 static const struct bench *const benches[] = {
-    &bench_ingest, &bench_gateway, &bench_rls,      &bench_agent, &bench_audit, &bench_tenants,
-    &bench_metric, &bench_pooled,  &bench_fairness, &bench_tier,  &bench_spool, &bench_icmp};
+    &bench_ingest,  &bench_gateway, &bench_rls,    &bench_agent,    &bench_audit,
+    &bench_tenants, &bench_metric,  &bench_pooled, &bench_fairness, &bench_tier,
+    &bench_spool,   &bench_icmp,    &bench_remote};
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
 
 double
@@ -80,8 +81,8 @@ private_remove(void)
 }
 
 /* A port of loopback that is free now. */
-static char *
-free_listen(void)
+char *
+bench_free_listen(void)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t size = sizeof(at);
@@ -104,9 +105,9 @@ private_make(void)
 	                      "--home",
 	                      NULL,
 	                      "--gateway-listen",
-	                      free_listen(),
+	                      bench_free_listen(),
 	                      "--ingest-listen",
-	                      free_listen(),
+	                      bench_free_listen(),
 	                      "--no-agent",
 	                      NULL};
 	struct util_error err;
@@ -266,7 +267,7 @@ bench_list(void)
 {
 	printf("\nBenchmarks:\n");
 	for (size_t i = 0; i < BENCHES; i++)
-		printf("  %-10s %s\n", benches[i]->name, benches[i]->summary);
+		printf("  %-12s %s\n", benches[i]->name, benches[i]->summary);
 }
 
 static const struct cli_option options[] = {

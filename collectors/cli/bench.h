@@ -43,6 +43,9 @@ double bench_percentile(double *values, size_t count, double p);
 extern const struct bench bench_fairness;
 extern const struct bench bench_pooled;
 extern const struct bench bench_tier;
+/* "127.0.0.1:PORT" that is free now, in pool memory. */
+char *bench_free_listen(void);
+
 extern const struct bench bench_rls;
 extern const struct bench bench_agent;
 extern const struct bench bench_audit;
@@ -50,6 +53,7 @@ extern const struct bench bench_icmp;
 extern const struct bench bench_ingest;
 extern const struct bench bench_gateway;
 extern const struct bench bench_metric;
+extern const struct bench bench_remote;
 extern const struct bench bench_spool;
 extern const struct bench bench_tenants;
 

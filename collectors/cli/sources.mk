@@ -37,6 +37,7 @@ cli_SRCS = \
 	cli/bench_ingest.c \
 	cli/bench_metric.c \
 	cli/bench_pooled.c \
+	cli/bench_remote.c \
 	cli/bench_rls.c \
 	cli/bench_spool.c \
 	cli/bench_tenants.c \
@@ -45,4 +46,4 @@ cli_SRCS = \
 	cli/super.c \
 	cli/supervise.c \
 	cli/util.c
-cli_LIBS = -lpq -lcurl -ljansson -levent -lnghttp2 -lprotobuf-c -lssl -lcrypto -lz -lm
+cli_LIBS = -lpq -lcurl -ljansson -levent -lnghttp2 -lprotobuf-c -lsnappy -lssl -lcrypto -lz -lm

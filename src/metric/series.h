@@ -72,6 +72,9 @@ typedef struct MetricQuota
 /* Locks the tenant's limit until the end of the transaction: what another one registered before is seen by what is asked next. */
 void metric_quota_lock(MetricQuota *quota, const pg_uuid_t *tenant);
 
+/* Gives back what was counted ahead and not used; before the transaction ends. */
+void metric_quota_close(MetricQuota *quota, const pg_uuid_t *tenant);
+
 /* Inserts a series that is not there. Inside SPI, trusted. */
 MetricAdmission metric_series_admit(MetricQuota *quota, const MetricSeries *series,
                                     TimestampTz now);

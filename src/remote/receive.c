@@ -115,7 +115,9 @@ static PctlPlan state_make = {"INSERT INTO probectl.metric_state (tenant_id) VAL
 static PctlPlan state_read = {
     "SELECT epoch FROM probectl.metric_state WHERE tenant_id = $1", 1, {UUIDOID}};
 static PctlPlan series_seen = {
-    "SELECT series_id FROM probectl.metric_series WHERE tenant_id = $1 AND series_id = ANY ($2)",
+    /* One look into the index for each: a generic plan would as soon read all of the tenant's and compare. */
+    "SELECT s.series_id FROM unnest($2) u (id), LATERAL (SELECT m.series_id FROM "
+    "probectl.metric_series m WHERE m.tenant_id = $1 AND m.series_id = u.id OFFSET 0) s",
     2,
     {UUIDOID, UUIDARRAYOID}};
 static PctlPlan intake_add = {
@@ -422,6 +424,7 @@ series_register(Intake *in)
 		(void) hash_search(seen, &series->id, HASH_ENTER, NULL);
 		series_remember(in, series);
 	}
+	metric_quota_close(&quota, &in->tenant);
 }
 
 static void

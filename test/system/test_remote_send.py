@@ -112,8 +112,8 @@ def test_prometheus_receives(stack, tmp_path):
         row = state(stack, "prometheus")
         assert row["rejected"] == row["expired"] == row["unregistered"] == 0 and row["last_error"] == "", row
     finally:
-        target_delete(stack, "prometheus")
         program.end()
+        target_delete(stack, "prometheus")
 
 
 def test_victoria_metrics_receives(stack, tmp_path):
@@ -128,8 +128,8 @@ def test_victoria_metrics_receives(stack, tmp_path):
         row = state(stack, "victoria")
         assert row["sent"] > 0 and row["rejected"] == 0 and row["last_error"] == "", row
     finally:
-        target_delete(stack, "victoria")
         program.end()
+        target_delete(stack, "victoria")
 
 
 def test_down_then_4xx_then_5xx_then_well(stack):

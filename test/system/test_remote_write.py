@@ -148,7 +148,9 @@ def prometheus(folder, config="", *options):
     try:
         wait_for(lambda: get(url + "/-/ready"), 60, "prometheus ready")
     except AssertionError:
-        raise AssertionError(program.text()) from None
+        said = program.text()
+        program.end()
+        raise AssertionError(said) from None
     return program, url
 
 
