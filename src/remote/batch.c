@@ -32,10 +32,11 @@
 
 static PctlPlan derived_read = {
     "SELECT next_xid FROM probectl.metric_state WHERE tenant_id = $1", 1, {UUIDOID}};
+/* Batches that share a transaction may share blocks, and rows are told by their transaction: one part for all of it in a leaf. */
 static PctlPlan parts_read = {
-    "SELECT leaf, block_first, block_last, xid, received_at FROM probectl.ledger"
+    "SELECT leaf, min(block_first), max(block_last), xid, min(received_at) FROM probectl.ledger"
     " WHERE tenant_id = $1 AND xid >= $2 AND xid < $3 AND stored > 0"
-    " ORDER BY xid, leaf, block_first LIMIT $4",
+    " GROUP BY xid, leaf ORDER BY xid, leaf LIMIT $4",
     4,
     {UUIDOID, INT8OID, INT8OID, INT8OID}};
 static PctlPlan series_seen = {
