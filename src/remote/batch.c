@@ -25,20 +25,27 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define PARTS_MAX    2000 /* ledger rows looked at for one request */
-#define SAMPLE_BYTES 24   /* of a sample, with its tag and length, at most */
-#define LABELS_BYTES 32   /* of tags and lengths of a label, at most */
+#define PARTS_MAX                                                                                  \
+	2000 /* ledger rows looked at for one request, and those of the last transaction */
+#define SAMPLE_BYTES 24 /* of a sample, with its tag and length, at most */
+#define LABELS_BYTES 32 /* of tags and lengths of a label, at most */
 #define LABEL_FIELDS (PCTL_METRIC_LABELS_MAX + 1)
 
 static PctlPlan derived_read = {
     "SELECT next_xid FROM probectl.metric_state WHERE tenant_id = $1", 1, {UUIDOID}};
+/* The transaction up to which one request looks. */
+static PctlPlan bound_read = {
+    "SELECT xid FROM probectl.ledger WHERE tenant_id = $1 AND xid >= $2 AND xid < $3 AND stored > 0"
+    " ORDER BY xid OFFSET $4 LIMIT 1",
+    4,
+    {UUIDOID, INT8OID, INT8OID, INT8OID}};
 /* Batches that share a transaction may share blocks, and rows are told by their transaction: one part for all of it in a leaf. */
 static PctlPlan parts_read = {
     "SELECT leaf, min(block_first), max(block_last), xid, min(received_at) FROM probectl.ledger"
     " WHERE tenant_id = $1 AND xid >= $2 AND xid < $3 AND stored > 0"
-    " GROUP BY xid, leaf ORDER BY xid, leaf LIMIT $4",
-    4,
-    {UUIDOID, INT8OID, INT8OID, INT8OID}};
+    " GROUP BY xid, leaf ORDER BY xid, leaf",
+    3,
+    {UUIDOID, INT8OID, INT8OID}};
 static PctlPlan series_seen = {
     /* One look into the index for each: a generic plan would as soon read all of the tenant's and compare. */
     "SELECT s.series_id FROM unnest($2) u (id), LATERAL (SELECT m.series_id FROM "
@@ -187,14 +194,20 @@ result_row(void *state, TupleTableSlot *slot)
 
 /* Reads results until the request is full or there are no more. */
 static void
-results_gather(Gathering *g, int64 until, TimestampTz expired_before)
+results_gather(Gathering *g, int64 derived, TimestampTz expired_before)
 {
-	Datum args[4] = {UUIDPGetDatum(g->tenant), Int64GetDatum(g->from.xid), Int64GetDatum(until),
+	Datum args[4] = {UUIDPGetDatum(g->tenant), Int64GetDatum(g->from.xid), Int64GetDatum(derived),
 	                 Int64GetDatum(PARTS_MAX)};
-	uint64 parts = pctl_plan_run(&parts_read, args, NULL, true, 0);
-	SPITupleTable *table = SPI_tuptable;
 	LedgerPart part = {.tenant = *g->tenant};
+	int64 until = derived;
+	SPITupleTable *table;
+	uint64 parts;
 
+	if (pctl_plan_run(&bound_read, args, NULL, true, 1) == 1)
+		until = DatumGetInt64(pctl_spi_value(0, 1, NULL)) + 1;
+	args[2] = Int64GetDatum(until);
+	parts = pctl_plan_run(&parts_read, args, NULL, true, 0);
+	table = SPI_tuptable;
 	for (uint64 i = 0; i < parts && !g->full; i++)
 	{
 		SPI_tuptable = table;
@@ -212,10 +225,9 @@ results_gather(Gathering *g, int64 until, TimestampTz expired_before)
 	}
 	if (g->full)
 		return;
-	if (parts < PARTS_MAX)
-		g->batch->next = (RemotePosition){.xid = until};
-	else if (g->batch->next.xid == g->from.xid && g->batch->next.row == g->from.row)
-		g->batch->next = (RemotePosition){.xid = g->xid + 1}; /* nothing left of so many */
+	g->batch->next = (RemotePosition){.xid = until};
+	if (until < derived)
+		g->batch->behind = g->received;
 	if (g->samples == 0)
 	{
 		g->batch->past_expired = g->batch->next;
