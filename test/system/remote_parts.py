@@ -2,6 +2,7 @@
 """Remote write by hand: requests written field by field, snappy blocks in both directions, and a receiver that answers what
 it is told. Written from the specification of remote write 1.0, not from the code under test."""
 import http.server
+import socket
 import struct
 import threading
 
@@ -119,7 +120,7 @@ class Receiver:
         self.answer = (204, {})
         self.kept, self.refused, self.statuses, self.headers = [], [], [], None
         self.lock = threading.Lock()
-        self.server = None
+        self.server = self.holder = None
         self.port = 0
         self.up()
 
@@ -153,6 +154,8 @@ class Receiver:
             allow_reuse_address = True
             daemon_threads = True
 
+        if self.holder:
+            self.holder.close()
         self.server = Server(("127.0.0.1", self.port), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -160,6 +163,10 @@ class Receiver:
     def down(self):
         self.server.shutdown()
         self.server.server_close()
+        # Bound and not listening: refused, and nobody else's server gets the port meanwhile.
+        self.holder = socket.socket()
+        self.holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.holder.bind(("127.0.0.1", self.port))
 
     @property
     def url(self):

@@ -186,7 +186,8 @@ def test_down_then_4xx_then_5xx_then_well(stack):
     kept, refused, everything = broken.samples(), broken.samples("refused"), well.samples()
     known, here = ids(stack), measured(stack)
     # Nothing that was not refused for good is missing, and nothing is of anybody else.
-    assert set(everything) <= set(kept) | set(refused)
+    missing = set(everything) - set(kept) - set(refused)
+    assert not missing, (sorted(ms for _, ms in missing), min(ms for _, ms in kept + refused), start, ends)
     assert all(dict(labels)["tenant_id"] == str(tenant(stack)) and (known[labels], ms) in here for labels, ms in everything + kept + refused)
     assert not set(kept) & set(refused)
     # Each ended in one count. What the other target got across the kill may have come twice, never less.
