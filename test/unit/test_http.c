@@ -5,6 +5,7 @@
  * The servers are forked children with canned answers, plain and over TLS; the certificates are
  * made here: valid, expired, not yet valid, of another name, of an unknown CA.
  */
+#include "mint.h"
 #include "rig.h"
 
 #include <errno.h>
@@ -652,49 +653,6 @@ test_refused(void **state)
 
 /* ---- TLS ---- */
 
-struct identity
-{
-	EVP_PKEY *key;
-	X509 *certificate;
-};
-
-/* Days are from now. issuer NULL: self-signed, a CA. */
-static struct identity
-mint(const char *name, const char *san, long from_day, long to_day, const struct identity *issuer)
-{
-	struct identity made = {EVP_EC_gen("P-256"), X509_new()};
-	X509_NAME *subject = X509_get_subject_name(made.certificate);
-	X509V3_CTX ctx;
-	X509_EXTENSION *extension;
-
-	X509_set_version(made.certificate, 2);
-	ASN1_INTEGER_set(X509_get_serialNumber(made.certificate), 1 + rand());
-	X509_gmtime_adj(X509_getm_notBefore(made.certificate), 0);
-	X509_time_adj_ex(X509_getm_notBefore(made.certificate), (int) from_day, 0, NULL);
-	X509_time_adj_ex(X509_getm_notAfter(made.certificate), (int) to_day, 0, NULL);
-	X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *) name, -1, -1,
-	                           0);
-	X509_set_issuer_name(made.certificate,
-	                     issuer ? X509_get_subject_name(issuer->certificate) : subject);
-	X509_set_pubkey(made.certificate, made.key);
-	X509V3_set_ctx(&ctx, issuer ? issuer->certificate : made.certificate, made.certificate, NULL,
-	               NULL, 0);
-	extension = issuer ? X509V3_EXT_conf_nid(NULL, &ctx, NID_subject_alt_name, san)
-	                   : X509V3_EXT_conf_nid(NULL, &ctx, NID_basic_constraints, "critical,CA:TRUE");
-	assert_non_null(extension);
-	X509_add_ext(made.certificate, extension, -1);
-	X509_EXTENSION_free(extension);
-	assert_true(X509_sign(made.certificate, issuer ? issuer->key : made.key, EVP_sha256()) > 0);
-	return made;
-}
-
-static void
-identity_free(struct identity *identity)
-{
-	X509_free(identity->certificate);
-	EVP_PKEY_free(identity->key);
-}
-
 struct tls_server
 {
 	const struct identity *identity;
@@ -801,6 +759,32 @@ test_tls_good(void **state)
 	rig_expect(&rig, "");
 	rig_close(&rig);
 	identity_free(&leaf);
+}
+
+/* What was seen before is known again, and nothing else is. */
+static void
+test_tls_again(void **state)
+{
+	struct identity impostor_ca = mint("Test CA", NULL, -10, 10, NULL);
+	struct identity leaf = mint("leaf", "DNS:localhost", -1, 9, &trust.ca);
+	struct identity impostor = mint("leaf", "DNS:localhost", -1, 9, &impostor_ca);
+	struct rig rig;
+
+	rig_open(&rig);
+	for (int i = 0; i < 3; i++)
+	{
+		fetch_tls(&rig, &leaf, 0, "localhost", trust.file);
+		rig_expect(&rig, "");
+		assert_string_equal(rig_attribute(&rig, "probectl.tls.server.verified"), "true");
+		fetch_tls(&rig, &impostor, 0, "localhost", trust.file);
+		rig_expect(&rig, "tls_unknown_ca");
+		fetch_tls(&rig, &leaf, 0, "127.0.0.1", trust.file);
+		rig_expect(&rig, "tls_name_mismatch");
+	}
+	rig_close(&rig);
+	identity_free(&leaf);
+	identity_free(&impostor);
+	identity_free(&impostor_ca);
 }
 
 /* CA certificates as a directory of links by hash, as the system has them. */
@@ -929,6 +913,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_request_on_the_wire, plain_setup, plain_teardown),
 	    cmocka_unit_test_setup_teardown(test_body_limit, plain_setup, plain_teardown),
 	    cmocka_unit_test_setup_teardown(test_tls_good, trust_setup, trust_teardown),
+	    cmocka_unit_test_setup_teardown(test_tls_again, trust_setup, trust_teardown),
 	    cmocka_unit_test_setup_teardown(test_tls_ca_directory, trust_setup, trust_teardown),
 	    cmocka_unit_test_setup_teardown(test_tls_versions, trust_setup, trust_teardown),
 	    cmocka_unit_test_setup_teardown(test_tls_bad_certificates, trust_setup, trust_teardown),

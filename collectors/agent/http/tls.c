@@ -23,7 +23,11 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define CONTEXTS_MAX 8
+#include "agent/http/certs.h"
+#include "agent/http/chains.h"
+
+#define CONTEXTS_MAX    8
+#define CONTEXT_FRESH_S 1 /* so long the file of CA certificates is not looked at again */
 
 struct tls_context
 {
@@ -31,13 +35,15 @@ struct tls_context
 	struct timespec mtime;
 	off_t size;
 	ino_t inode;
-	uint64_t used; /* for eviction */
+	uint64_t used;   /* for eviction */
+	int64_t checked; /* monotonic seconds */
 	SSL_CTX *ctx;
 };
 
 struct tls
 {
 	SSL *ssl;
+	char host[256];
 	unsigned problems; /* bits of the table below */
 	int first_error;   /* X509_V_ERR_* */
 };
@@ -67,8 +73,18 @@ static const struct
 
 static struct tls_context contexts[CONTEXTS_MAX];
 static uint64_t context_clock;
+static uint64_t context_number; /* of the newest; for chains.h */
 
 /* ---- contexts ---- */
+
+static int64_t
+seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return ts.tv_sec;
+}
 
 static int
 on_verify(int ok, X509_STORE_CTX *store)
@@ -85,6 +101,23 @@ on_verify(int ok, X509_STORE_CTX *store)
 		if (verify_table[i].code == code)
 			tls->problems |= 1U << i;
 	return 1;
+}
+
+/* In place of OpenSSL's own verification, which it calls for a chain that is not known. */
+static int
+on_chain(X509_STORE_CTX *store, void *arg)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls *tls = SSL_get_app_data(ssl);
+	uint64_t trust = (uintptr_t) SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	int ok;
+
+	if (chains_known(store, trust, tls->host, seconds()))
+		return 1;
+	ok = X509_verify_cert(store);
+	if (ok > 0 && tls->first_error == X509_V_OK)
+		chains_keep(store, trust, tls->host, seconds());
+	return ok > 0;
 }
 
 /* "5ad8a5d6.0" */
@@ -134,6 +167,9 @@ context_make(const char *path, bool is_dir, char *err, size_t errlen)
 	}
 	SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION);
 	SSL_CTX_set_cipher_list(ctx, "ALL:!aNULL:!eNULL:@SECLEVEL=0");
+	/* TLS 1.3 in the order of the browsers: AES-128 first. */
+	SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:"
+	                              "TLS_AES_256_GCM_SHA384");
 	SSL_CTX_set_security_level(ctx, 0);
 	SSL_CTX_set_options(ctx, SSL_OP_LEGACY_SERVER_CONNECT | SSL_OP_NO_RENEGOTIATION |
 	                             SSL_OP_NO_COMPRESSION);
@@ -141,24 +177,43 @@ context_make(const char *path, bool is_dir, char *err, size_t errlen)
 	                          SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verify);
+	SSL_CTX_set_cert_verify_callback(ctx, on_chain, NULL);
+	SSL_CTX_set_read_ahead(ctx, 1); /* a record is one read instead of two */
 	SSL_CTX_set_alpn_protos(ctx, alpn, sizeof(alpn) - 1);
+	SSL_CTX_set_app_data(ctx, (void *) (uintptr_t) ++context_number);
 	return ctx;
 }
 
 static void
 context_drop(struct tls_context *context)
 {
+	if (context->ctx)
+		chains_forget((uintptr_t) SSL_CTX_get_app_data(context->ctx));
 	SSL_CTX_free(context->ctx);
 	free(context->path);
 	memset(context, 0, sizeof(*context));
+}
+
+/* One that was looked at just now, as every run does some times in a row. */
+static SSL_CTX *
+context_fresh(const char *path)
+{
+	for (size_t i = 0; i < CONTEXTS_MAX; i++)
+		if (contexts[i].path && strcmp(contexts[i].path, path) == 0 &&
+		    seconds() < contexts[i].checked + CONTEXT_FRESH_S)
+			return contexts[i].ctx;
+	return NULL;
 }
 
 static SSL_CTX *
 context_get(const char *path, char *err, size_t errlen)
 {
 	struct tls_context *spare = &contexts[0];
+	SSL_CTX *fresh = context_fresh(path);
 	struct stat st;
 
+	if (fresh)
+		return fresh;
 	if (stat(path, &st) != 0)
 	{
 		snprintf(err, errlen,
@@ -179,6 +234,7 @@ context_get(const char *path, char *err, size_t errlen)
 		    context->inode == st.st_ino)
 		{
 			context->used = ++context_clock;
+			context->checked = seconds();
 			return context->ctx;
 		}
 		spare = context;
@@ -196,6 +252,7 @@ context_get(const char *path, char *err, size_t errlen)
 	spare->size = st.st_size;
 	spare->inode = st.st_ino;
 	spare->used = ++context_clock;
+	spare->checked = seconds();
 	return spare->ctx;
 }
 
@@ -211,6 +268,7 @@ tls_forget(void)
 	for (size_t i = 0; i < CONTEXTS_MAX; i++)
 		if (contexts[i].path)
 			context_drop(&contexts[i]);
+	certs_forget();
 }
 
 /* ---- one connection ---- */
@@ -235,6 +293,7 @@ tls_new(int fd, const char *host, const char *ca_file, char *err, size_t errlen)
 		return NULL;
 	}
 	SSL_set_app_data(tls->ssl, tls);
+	snprintf(tls->host, sizeof(tls->host), "%s", host);
 	param = SSL_get0_param(tls->ssl);
 	named = inet_pton(AF_INET, host, address) != 1 && inet_pton(AF_INET6, host, address) != 1;
 	/* An address is never sent as a server name (RFC 6066 section 3). */
@@ -303,9 +362,14 @@ outcome(struct tls *tls, int ret)
 enum tls_io
 tls_handshake(struct tls *tls)
 {
+	int ret;
+
 	ERR_clear_error();
 	errno = 0;
-	return outcome(tls, SSL_do_handshake(tls->ssl));
+	certs_meant(true);
+	ret = SSL_do_handshake(tls->ssl);
+	certs_meant(false);
+	return outcome(tls, ret);
 }
 
 enum tls_io
