@@ -184,6 +184,7 @@ crypto_tls_new(SSL_CTX *ctx, int fd, const char *host, char *err, size_t errlen)
 		if (SSL_set1_host(tls, host) != 1 || SSL_set_tlsext_host_name(tls, host) != 1)
 			goto fail;
 	}
+	SSL_set_read_ahead(tls, 1); /* a record is one read instead of two */
 	SSL_set_connect_state(tls);
 	return tls;
 

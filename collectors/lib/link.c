@@ -196,10 +196,13 @@ static void
 link_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct link *l = arg;
+	/* Only a write that was asked for needs no look at what came in. */
+	bool read = l->state != LINK_UP || what != EV_WRITE || l->read_wants_write;
 
 	l->busy++;
 	if ((l->state != LINK_CONNECTING || step_connect(l)) &&
-	    (l->state != LINK_HANDSHAKE || step_handshake(l)) && l->state == LINK_UP && step_read(l))
+	    (l->state != LINK_HANDSHAKE || step_handshake(l)) && l->state == LINK_UP &&
+	    (!read || step_read(l)))
 		step_write(l);
 	link_leave(l);
 }
@@ -269,8 +272,10 @@ link_write(struct link *l, const void *data, size_t len)
 	}
 	if (!buf_put(&l->out, data, len))
 		return false;
-	if (l->state == LINK_UP)
-		event_add(l->writable, NULL);
+	/* Tried in this turn of the loop, and waited for only when the socket is full; within a
+	 * callback the caller's step writes it. */
+	if (l->state == LINK_UP && l->busy == 0)
+		event_active(l->writable, EV_WRITE, 1);
 	return true;
 }
 
