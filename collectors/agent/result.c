@@ -43,6 +43,9 @@ static const char *const error_names[ERROR_TYPE_COUNT] = {
     [ERROR_DNS_MALFORMED] = "dns_malformed",
     [ERROR_DNS_LAME] = "dns_lame",
     [ERROR_PEER_UNAVAILABLE] = "peer_unavailable",
+    [ERROR_TLS_REVOKED] = "tls_revoked",
+    [ERROR_TLS_STAPLE] = "tls_staple",
+    [ERROR_HTTP_HEADER] = "http_header",
 };
 
 const char *

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define RESULT_METRICS_MAX    32
-#define RESULT_ATTRIBUTES_MAX 32
+#define RESULT_ATTRIBUTES_MAX 48
 #define RESULT_NOTES_MAX      4   /* attributes beyond those, for what is said of the run */
 #define RESULT_VALUE_MAX      512 /* longer attribute values are cut */
 #define RESULT_ERROR_MAX      256
@@ -49,6 +49,9 @@ enum error_type
 	ERROR_DNS_MALFORMED,    /* what came is no DNS message */
 	ERROR_DNS_LAME,         /* no server of a zone answers for it */
 	ERROR_PEER_UNAVAILABLE, /* the other agent answers no tests at the moment */
+	ERROR_TLS_REVOKED,      /* says the OCSP staple */
+	ERROR_TLS_STAPLE,       /* the certificate demands a staple, and there is no good one */
+	ERROR_HTTP_HEADER,      /* a header is not as the test expects */
 	ERROR_TYPE_COUNT
 };
 

@@ -40,8 +40,11 @@ agent_SRCS = \
 	agent/udp/echo.c \
 	agent/http/url.c \
 	agent/http/parse.c \
+	agent/http/h2.c \
+	agent/http/rules.c \
 	agent/http/certs.c \
 	agent/http/chains.c \
+	agent/http/staple.c \
 	agent/http/tls.c \
 	agent/http/cmd.c \
 	agent/http/run.c \

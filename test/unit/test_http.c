@@ -276,7 +276,17 @@ test_parameters(void **state)
 		const char *target, *key, *value, *complaint;
 	} cases[] = {
 	    {"ftp://x/", NULL, NULL, "http:// or https://"},
-	    {"http://x/", "method", "PUT", "GET, HEAD or POST"},
+	    {"http://x/", "method", "TRACE", "GET, HEAD, POST"},
+	    {"http://x/", "http_version", "3", "any, 1.1 or 2"},
+	    {"http://x/", "headers", "X", "Name: value"},
+	    {"http://x/", "headers", "X y: z", "Name: value"},
+	    {"http://x/", "headers", "X: a\nY: b", "Name: value"},
+	    {"http://x/", "headers", "X: a,,Y: b", "Name: value"},
+	    {"http://x/", "headers", "host: elsewhere", "set by the agent"},
+	    {"http://x/", "headers", "Content-Length: 5", "set by the agent"},
+	    {"http://x/", "expect_header", "a b", "expect_header"},
+	    {"http://x/", "expect_header", "!a=b", "expect_header"},
+	    {"http://x/", "expect_header", "a,,b", "expect_header"},
 	    {"http://x/", "body", "x", "method to POST"},
 	    {"http://x/", "expect_status", "", "expect_status"},
 	    {"http://x/", "expect_status", "2x", "expect_status"},

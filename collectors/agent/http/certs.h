@@ -12,6 +12,7 @@
 
 #include <openssl/types.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #define CERTS_MAX 48 /* about 6 kB each; the longest unused one goes */
 
@@ -25,5 +26,17 @@ X509 *certs_parse(X509 **into, const unsigned char **in, long len);
 void certs_meant(bool on);
 
 void certs_forget(void);
+
+/* What a certificate says, in words; kept with it. */
+struct cert_text
+{
+	char *subject, *issuer; /* RFC 2253, UTF-8 */
+	char *san;              /* names, addresses, URIs and mail addresses, with commas between */
+	char *line;             /* subject, issuer, dates, key, signature and fingerprint in one line */
+	int64_t not_before, not_after; /* seconds since 1970 */
+};
+
+/* NULL: out of memory. */
+const struct cert_text *certs_text(X509 *certificate);
 
 #endif

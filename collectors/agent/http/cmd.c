@@ -16,8 +16,9 @@
 #define CONTENT_TYPE_DEFAULT "text/plain; charset=utf-8"
 
 static const char *const known[] = {
-    "method",     "body",           "content_type", "expect_status", "follow_redirects",
-    "body_match", "max_body_bytes", "ca_file",      "ip_version",    NULL};
+    "method",        "headers",       "body",       "content_type",     "http_version",
+    "expect_status", "expect_header", "body_match", "follow_redirects", "max_body_bytes",
+    "ca_file",       "ip_version",    NULL};
 
 typedef bool (*check)(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_t errlen);
 
@@ -32,7 +33,8 @@ text_param(const struct test_spec *spec, const char *key, const char *otherwise)
 static bool
 check_method(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_t errlen)
 {
-	static const char *const methods[] = {"GET", "HEAD", "POST"};
+	static const char *const methods[] = {"GET",   "HEAD",   "POST",   "PUT",
+	                                      "PATCH", "DELETE", "OPTIONS"};
 	const char *value = text_param(spec, "method", "GET");
 
 	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
@@ -41,7 +43,9 @@ check_method(const struct test_spec *spec, struct http_cmd *cmd, char *err, size
 			snprintf(cmd->method, sizeof(cmd->method), "%s", value);
 			return true;
 		}
-	snprintf(err, errlen, "param method: must be GET, HEAD or POST, not \"%.40s\"", value);
+	snprintf(err, errlen,
+	         "param method: must be GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS, not \"%.40s\"",
+	         value);
 	return false;
 }
 
@@ -52,9 +56,11 @@ check_body(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_t
 
 	cmd->body = text_param(spec, "body", "");
 	cmd->body_len = strlen(cmd->body);
-	if (cmd->body_len > 0 && strcmp(cmd->method, "POST") != 0)
+	cmd->with_body = cmd->method[0] == 'P';
+	if (cmd->body_len > 0 && !cmd->with_body)
 	{
-		snprintf(err, errlen, "param body: only a POST has a body; set param method to POST");
+		snprintf(err, errlen,
+		         "param body: only POST, PUT and PATCH have a body; set param method to POST");
 		return false;
 	}
 	if (cmd->body_len > HTTP_REQUEST_BODY_MAX)
@@ -172,6 +178,30 @@ check_match(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_
 }
 
 static bool
+check_version(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_t errlen)
+{
+	static const char *const words[] = {
+	    [HTTP_VERSION_ANY] = "any", [HTTP_VERSION_1] = "1.1", [HTTP_VERSION_2] = "2"};
+	const char *value = text_param(spec, "http_version", "any");
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcmp(words[i], value) == 0)
+		{
+			cmd->version = (enum http_version) i;
+			return true;
+		}
+	snprintf(err, errlen, "param http_version: must be any, 1.1 or 2, not \"%.40s\"", value);
+	return false;
+}
+
+static bool
+check_headers(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_t errlen)
+{
+	return http_headers_parse(cmd, text_param(spec, "headers", ""), err, errlen) &&
+	       http_rules_parse(cmd, text_param(spec, "expect_header", ""), err, errlen);
+}
+
+static bool
 check_ca_file(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_t errlen)
 {
 	const char *value = text_param(spec, "ca_file", tls_ca_default());
@@ -200,8 +230,8 @@ check_rest(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_t
 bool
 http_cmd_parse(const struct test_spec *spec, void **cmd, char *err, size_t errlen)
 {
-	static const check checks[] = {check_method, check_body,    check_expect,
-	                               check_match,  check_ca_file, check_rest};
+	static const check checks[] = {check_method,  check_body,  check_version, check_expect,
+	                               check_headers, check_match, check_ca_file, check_rest};
 	struct http_cmd *parsed = calloc(1, sizeof(*parsed));
 	bool ok;
 
@@ -216,9 +246,21 @@ http_cmd_parse(const struct test_spec *spec, void **cmd, char *err, size_t errle
 		ok = checks[i](spec, parsed, err, errlen);
 	if (!ok)
 	{
-		free(parsed);
+		http_cmd_free(parsed);
 		return false;
 	}
 	*cmd = parsed;
 	return true;
+}
+
+void
+http_cmd_free(void *cmd)
+{
+	struct http_cmd *parsed = cmd;
+
+	if (parsed == NULL)
+		return;
+	free(parsed->header_text);
+	free(parsed->rule_text);
+	free(parsed);
 }

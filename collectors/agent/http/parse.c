@@ -118,6 +118,15 @@ keep_location(struct http_parser *parser, const char *value)
 	memcpy(parser->location, value, len + 1);
 }
 
+void
+http_parser_header(struct http_parser *parser, const char *name, const char *value)
+{
+	if (strcasecmp(name, "location") == 0)
+		keep_location(parser, value);
+	if (parser->on_header)
+		parser->on_header(name, value, parser->arg);
+}
+
 static bool
 parse_header(struct http_parser *parser)
 {
@@ -135,12 +144,11 @@ parse_header(struct http_parser *parser)
 		return broken(parser, "there is space between a header name and its colon");
 	*value++ = '\0';
 	trim(&value);
+	http_parser_header(parser, parser->line, value);
 	if (strcasecmp(parser->line, "content-length") == 0)
 		return parse_length(parser, value);
 	if (strcasecmp(parser->line, "transfer-encoding") == 0)
 		return parse_coding(parser, value);
-	if (strcasecmp(parser->line, "location") == 0)
-		keep_location(parser, value);
 	return true;
 }
 

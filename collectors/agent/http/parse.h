@@ -35,6 +35,9 @@ enum http_parse_state
 
 typedef void (*http_body_fn)(const uint8_t *data, size_t len, void *arg);
 
+/* A header of a response whose status is known; names come as they were written. */
+typedef void (*http_header_fn)(const char *name, const char *value, void *arg);
+
 struct http_parser
 {
 	enum http_parse_state state;
@@ -42,6 +45,7 @@ struct http_parser
 	bool head_done;    /* status and headers are complete */
 	bool in_body_when_broken;
 	http_body_fn on_body;
+	http_header_fn on_header; /* set after http_parser_init; NULL: nobody asks */
 	void *arg;
 	unsigned status, minor; /* HTTP/1.minor */
 	unsigned interim;
@@ -59,6 +63,9 @@ struct http_parser
 /* on_body may be NULL. */
 void http_parser_init(struct http_parser *parser, bool head_request, http_body_fn on_body,
                       void *arg);
+
+/* Takes a header that was read by other means: HTTP/2's. */
+void http_parser_header(struct http_parser *parser, const char *name, const char *value);
 
 /* Takes all bytes unless the response ends in them; false when it is broken. */
 bool http_parser_feed(struct http_parser *parser, const uint8_t *data, size_t len);

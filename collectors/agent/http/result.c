@@ -18,14 +18,70 @@ void
 http_judge(struct canary_run *run)
 {
 	const struct http_cmd *cmd = run->cmd;
+	char words[200];
 
 	if (!http_expected(cmd, run->parser.status))
 		probe_fail(&run->probe, ERROR_HTTP_STATUS, "status %u, expected %s", run->parser.status,
 		           cmd->expect_text);
+	else if (http_rules_broken(run, words, sizeof(words)))
+		probe_fail(&run->probe, ERROR_HTTP_HEADER, "%s", words);
 	else if (cmd->body_match_len > 0 && !run->matched)
 		probe_fail(&run->probe, ERROR_HTTP_BODY, "the body%s does not contain \"%.100s\"",
 		           run->body_limited ? "'s first max_body_bytes" : "", cmd->body_match);
 }
+
+/* ---- hops ---- */
+
+static const char *const hop_names[HTTP_REDIRECTS_MAX + 1] = {
+    "probectl.http.hop.1", "probectl.http.hop.2",  "probectl.http.hop.3", "probectl.http.hop.4",
+    "probectl.http.hop.5", "probectl.http.hop.6",  "probectl.http.hop.7", "probectl.http.hop.8",
+    "probectl.http.hop.9", "probectl.http.hop.10", "probectl.http.hop.11"};
+
+static size_t
+append_phase(char *buf, size_t len, size_t used, const char *name, int64_t from, int64_t to)
+{
+	if (from == 0 || to == 0 || used >= len)
+		return used;
+	return used + (size_t) snprintf(buf + used, len - used, " %s=%.3f", name, probe_ms(from, to));
+}
+
+/* The URL is last, for it alone may be so long that it is cut. */
+void
+http_hop_text(const struct canary_run *run, char *buf, size_t len)
+{
+	const struct http_times *t = &run->times;
+	char peer[64] = "-", url[HTTP_URL_MAX];
+	size_t used;
+
+	if (run->answer.count > 0)
+		probe_address_text(&run->answer.addresses[run->address].addr, peer, sizeof(peer));
+	used = (size_t) snprintf(buf, len, "%u %s", run->parser.status, peer);
+	used = append_phase(buf, len, used, "dns", t->began, t->resolved);
+	used = append_phase(buf, len, used, "connect", t->connecting, t->connected);
+	used = append_phase(buf, len, used, "tls", t->connected, t->secured);
+	used = append_phase(buf, len, used, "ttfb", t->sent, t->first_byte);
+	used = append_phase(buf, len, used, "transfer", t->first_byte, t->finished);
+	used = append_phase(buf, len, used, "total", t->began, t->finished);
+	http_url_text(&run->url, url, sizeof(url));
+	if (used < len)
+		snprintf(buf + used, len - used, " %s", url);
+}
+
+static void
+emit_hops(const struct canary_run *run, struct result *result)
+{
+	char line[RESULT_VALUE_MAX];
+
+	if (run->redirects == 0)
+		return;
+	for (unsigned i = 0; i < run->redirects; i++)
+		if (run->hops[i])
+			result_attribute(result, hop_names[i], "%s", run->hops[i]);
+	http_hop_text(run, line, sizeof(line));
+	result_attribute(result, hop_names[run->redirects], "%s", line);
+}
+
+/* ---- result ---- */
 
 static void
 phase(struct result *result, const char *name, int64_t from, int64_t to)
@@ -66,7 +122,10 @@ emit_answer(const struct canary_run *run, struct result *result)
 		result_metric(result, "http.throughput.kbps",
 		              stats_round((double) run->parser.body_bytes * 8 / ms, 3));
 	result_attribute(result, "http.response.status_code", "%u", run->parser.status);
-	result_attribute(result, "network.protocol.version", "1.%u", run->parser.minor);
+	if (run->http2)
+		result_attribute(result, "network.protocol.version", "2");
+	else
+		result_attribute(result, "network.protocol.version", "1.%u", run->parser.minor);
 	if (run->body_limited)
 		result_attribute(result, "probectl.http.body_limit_reached", "true");
 }
@@ -83,6 +142,12 @@ emit_time(struct result *result, const char *name, int64_t when)
 		return;
 	result_attribute(result, name, "%s", text);
 }
+
+/* The certificates as the server showed them, the leaf first. */
+static const char *const chain_names[TLS_CHAIN_MAX] = {
+    "probectl.tls.server.chain.1", "probectl.tls.server.chain.2", "probectl.tls.server.chain.3",
+    "probectl.tls.server.chain.4", "probectl.tls.server.chain.5", "probectl.tls.server.chain.6",
+    "probectl.tls.server.chain.7", "probectl.tls.server.chain.8"};
 
 static void
 emit_tls(const struct canary_run *run, struct result *result)
@@ -107,6 +172,9 @@ emit_tls(const struct canary_run *run, struct result *result)
 	emit_time(result, "probectl.tls.server.not_after", seen->not_after);
 	result_attribute(result, "probectl.tls.server.verified", "%s",
 	                 seen->verified ? "true" : "false");
+	for (size_t i = 0; i < seen->chain_count; i++)
+		result_attribute(result, chain_names[i], "%s", seen->chain[i]);
+	result_attribute(result, "probectl.tls.ocsp_staple", "%s", seen->staple);
 }
 
 void
@@ -130,5 +198,6 @@ http_result(struct canary_run *run, struct result *result)
 		result_attribute(result, "network.peer.address", "%s", text);
 		result_attribute(result, "network.peer.port", "%u", run->url.port);
 	}
+	emit_hops(run, result);
 	emit_tls(run, result);
 }

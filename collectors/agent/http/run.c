@@ -7,8 +7,9 @@
  *      +----------------- redirect -------------------------+
  *
  * There is one event, on the socket, and it waits for whatever the current phase wants next. Plain
- * and TLS connections differ in two functions. Data that OpenSSL has already decrypted is
- * not seen by the poll, so reading goes on until the library wants more.
+ * and TLS connections differ in two functions, and so do HTTP/1.x and HTTP/2: one makes the request,
+ * the other takes the answer. Data that OpenSSL has already decrypted is not seen by the
+ * poll, so reading goes on until the library wants more.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -36,6 +38,8 @@ hop_close(struct canary_run *run)
 {
 	tls_free(run->tls);
 	run->tls = NULL;
+	h2_free(run->h2);
+	run->h2 = NULL;
 	if (run->fd < 0)
 		return;
 	event_del(&run->event);
@@ -49,6 +53,8 @@ run_free(struct canary_run *run)
 	hop_close(run);
 	probe_stop(&run->probe);
 	buf_free(&run->request);
+	for (unsigned i = 0; i < run->redirects; i++)
+		free(run->hops[i]);
 	free(run->seen);
 	free(run);
 }
@@ -74,10 +80,15 @@ wait_for(struct canary_run *run, short what, const struct timeval *limit)
 	event_add(&run->event, limit);
 }
 
+/* What HTTP/2 has to say in return waits with whatever else the run waits for. */
 static void
 wait_io(struct canary_run *run, enum tls_io io)
 {
-	wait_for(run, io == TLS_WANT_READ ? EV_READ : EV_WRITE, NULL);
+	short what = io == TLS_WANT_READ ? EV_READ : EV_WRITE;
+
+	if (run->phase > HTTP_PHASE_SEND && run->request_sent < run->request.len)
+		what |= EV_WRITE;
+	wait_for(run, what, NULL);
 }
 
 /* A failed read or write: the system's reason, or the TLS library's. */
@@ -129,7 +140,7 @@ redirect(struct canary_run *run)
 {
 	struct http_url next;
 	unsigned status = run->parser.status;
-	char err[160] = "";
+	char err[160] = "", line[RESULT_VALUE_MAX];
 
 	if (run->redirects == HTTP_REDIRECTS_MAX)
 	{
@@ -145,6 +156,9 @@ redirect(struct canary_run *run)
 		run_finish(run);
 		return;
 	}
+	run->times.finished = probe_now();
+	http_hop_text(run, line, sizeof(line));
+	run->hops[run->redirects++] = strdup(line);
 	if ((status == 303 && strcmp(run->method, "HEAD") != 0) ||
 	    ((status == 301 || status == 302) && strcmp(run->method, "POST") == 0))
 	{
@@ -152,7 +166,6 @@ redirect(struct canary_run *run)
 		run->with_body = false;
 	}
 	run->url = next;
-	run->redirects++;
 	hop_close(run);
 	hop_start(run);
 }
@@ -179,18 +192,29 @@ answer_broken(struct canary_run *run)
 	run_finish(run);
 }
 
+/* The answer begins with its first byte; in HTTP/2 other things may come before that. */
+static bool
+feed(struct canary_run *run, const uint8_t *data, size_t len)
+{
+	int64_t now = run->times.first_byte ? 0 : probe_now();
+	bool whole = run->h2 ? h2_feed(run->h2, data, len, &run->request)
+	                     : http_parser_feed(&run->parser, data, len);
+
+	if (run->times.first_byte == 0 && (run->h2 == NULL || h2_begun(run->h2)))
+	{
+		run->times.first_byte = now;
+		run->phase = HTTP_PHASE_RECEIVE;
+	}
+	return whole;
+}
+
 /* Takes what was read. True while there is more to come. */
 static bool
 take(struct canary_run *run, const uint8_t *data, size_t len)
 {
 	uint64_t room = run->cmd->max_body_bytes;
 
-	if (run->times.first_byte == 0)
-	{
-		run->times.first_byte = probe_now();
-		run->phase = HTTP_PHASE_RECEIVE;
-	}
-	if (!http_parser_feed(&run->parser, data, len))
+	if (!feed(run, data, len))
 	{
 		answer_broken(run);
 		return false;
@@ -209,6 +233,27 @@ take(struct canary_run *run, const uint8_t *data, size_t len)
 	return true;
 }
 
+/* Writes what there is to write. TLS_DONE: nothing is left. */
+static enum tls_io
+flush(struct canary_run *run)
+{
+	while (run->request_sent < run->request.len)
+	{
+		size_t put = 0;
+		enum tls_io io = stream_write(run->tls, run->fd, run->request.data + run->request_sent,
+		                              run->request.len - run->request_sent, &put);
+
+		if (io != TLS_DONE)
+			return io;
+		run->request_sent += put;
+	}
+	buf_reset(&run->request);
+	run->request_sent = 0;
+	if (run->times.sent == 0 && (run->h2 == NULL || h2_sent(run->h2)))
+		run->times.sent = probe_now();
+	return TLS_DONE;
+}
+
 static void
 receive(struct canary_run *run)
 {
@@ -217,8 +262,13 @@ receive(struct canary_run *run)
 
 	for (int i = 0; i < READS_A_TURN; i++)
 	{
-		enum tls_io io = stream_read(run->tls, run->fd, data, sizeof(data), &got);
-		int error = errno;
+		enum tls_io io;
+		int error;
+
+		if (run->h2)
+			flush(run); /* when it cannot be written, what is read tells why */
+		io = stream_read(run->tls, run->fd, data, sizeof(data), &got);
+		error = errno;
 
 		if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
 		{
@@ -232,7 +282,7 @@ receive(struct canary_run *run)
 		}
 		if (io == TLS_END)
 		{
-			if (http_parser_end(&run->parser))
+			if (run->h2 ? h2_end(run->h2) : http_parser_end(&run->parser))
 				answer_complete(run);
 			else
 				answer_broken(run);
@@ -247,24 +297,83 @@ receive(struct canary_run *run)
 
 /* ---- the request ---- */
 
+/* What a test adds for its target is not for wherever that redirects to. */
+static bool
+at_home(const struct canary_run *run)
+{
+	const struct http_url *home = &run->cmd->url;
+
+	return run->url.tls == home->tls && run->url.port == home->port &&
+	       strcasecmp(run->url.host, home->host) == 0;
+}
+
+static void
+add(struct h2_request *request, const char *name, const char *value)
+{
+	request->headers[request->header_count++] = (struct h2_header){name, value};
+}
+
+/* The request apart from how it is written. length is room for a number. */
+static void
+request_make(const struct canary_run *run, struct h2_request *request, char *host, size_t hostlen,
+             char length[24])
+{
+	const struct http_cmd *cmd = run->cmd;
+
+	http_url_host(&run->url, host, hostlen);
+	*request = (struct h2_request){.method = run->method,
+	                               .scheme = run->url.tls ? "https" : "http",
+	                               .authority = host,
+	                               .path = run->url.path};
+	add(request, "User-Agent", "probectl-agent/" PROBECTL_VERSION);
+	add(request, "Accept", "*/*");
+	add(request, "Accept-Encoding", "identity");
+	if (run->with_body)
+	{
+		request->body = cmd->body;
+		request->body_len = cmd->body_len;
+		snprintf(length, 24, "%zu", cmd->body_len);
+		add(request, "Content-Type", cmd->content_type);
+		add(request, "Content-Length", length);
+	}
+	if (!at_home(run))
+		return;
+	/* One of ours that the test sets as well is the test's. */
+	for (size_t i = 0; i < cmd->header_count; i++)
+	{
+		size_t k = 0;
+
+		while (k < request->header_count &&
+		       strcasecmp(request->headers[k].name, cmd->headers[i].name) != 0)
+			k++;
+		if (k < 5 && k < request->header_count)
+			request->headers[k] = cmd->headers[i];
+		else
+			add(request, cmd->headers[i].name, cmd->headers[i].value);
+	}
+}
+
 static bool
 request_build(struct canary_run *run)
 {
-	char host[300];
+	struct h2_request request;
+	char host[300], length[24];
 
-	http_url_host(&run->url, host, sizeof(host));
+	request_make(run, &request, host, sizeof(host), length);
 	buf_reset(&run->request);
 	run->request_sent = 0;
-	buf_printf(&run->request,
-	           "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: probectl-agent/%s\r\nAccept: */*\r\n"
-	           "Accept-Encoding: identity\r\nConnection: close\r\n",
-	           run->method, run->url.path, host, PROBECTL_VERSION);
-	if (run->with_body)
-		buf_printf(&run->request, "Content-Type: %s\r\nContent-Length: %zu\r\n",
-		           run->cmd->content_type, run->cmd->body_len);
+	if (run->http2)
+	{
+		run->h2 = h2_open(&request, &run->parser, &run->request);
+		return run->h2 != NULL;
+	}
+	buf_printf(&run->request, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", request.method,
+	           request.path, host);
+	for (size_t i = 0; i < request.header_count; i++)
+		buf_printf(&run->request, "%s: %s\r\n", request.headers[i].name, request.headers[i].value);
 	buf_put_str(&run->request, "\r\n");
-	if (run->with_body)
-		buf_put(&run->request, run->cmd->body, run->cmd->body_len);
+	if (request.body)
+		buf_put(&run->request, request.body, request.body_len);
 	return !run->request.failed;
 }
 
@@ -272,24 +381,23 @@ request_build(struct canary_run *run)
 static void
 send_request(struct canary_run *run)
 {
-	while (run->request_sent < run->request.len)
-	{
-		size_t put = 0;
-		enum tls_io io = stream_write(run->tls, run->fd, run->request.data + run->request_sent,
-		                              run->request.len - run->request_sent, &put);
+	enum tls_io io = flush(run);
 
-		if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
-		{
-			wait_io(run, io);
-			return;
-		}
-		if (io != TLS_DONE)
-			break;
-		run->request_sent += put;
+	if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
+	{
+		wait_io(run, io);
+		return;
 	}
-	run->times.sent = probe_now();
+	if (run->times.sent == 0 && run->h2 == NULL)
+		run->times.sent = probe_now();
 	run->phase = HTTP_PHASE_WAIT;
 	receive(run);
+}
+
+static void
+on_header(const char *name, const char *value, void *arg)
+{
+	http_rules_see(arg, name, value);
 }
 
 static void
@@ -297,6 +405,9 @@ send_start(struct canary_run *run)
 {
 	run->phase = HTTP_PHASE_SEND;
 	http_parser_init(&run->parser, strcmp(run->method, "HEAD") == 0, on_body, run);
+	if (run->cmd->rule_count > 0)
+		run->parser.on_header = on_header;
+	run->rules_met = 0;
 	run->match_at = 0;
 	run->matched = false;
 	if (!request_build(run))
@@ -328,11 +439,15 @@ secure(struct canary_run *run)
 	if (io == TLS_DONE)
 	{
 		run->times.secured = probe_now();
-		if (run->seen->verified)
+		run->http2 = tls_chosen(run->tls, "h2");
+		if (run->seen->verified && (run->http2 || run->cmd->version != HTTP_VERSION_2))
 		{
 			send_start(run);
 			return;
 		}
+		if (run->seen->verified)
+			probe_fail(&run->probe, ERROR_TLS_HANDSHAKE,
+			           "TLS handshake: the server does not choose HTTP/2");
 		probe_fail(&run->probe, run->seen->error ? run->seen->error : ERROR_TLS_HANDSHAKE,
 		           "certificate of %s: %s", run->url.host,
 		           run->seen->certificate ? run->seen->problem : "the server sent none");
@@ -347,10 +462,22 @@ secure(struct canary_run *run)
 	run_finish(run);
 }
 
+/* In wire form. */
+static const struct
+{
+	const char *bytes;
+	size_t len;
+} protocols[] = {
+    [HTTP_VERSION_ANY] = {"\x02h2\x08http/1.1", 12},
+    [HTTP_VERSION_1] = {"\x08http/1.1", 9},
+    [HTTP_VERSION_2] = {"\x02h2", 3},
+};
+
 static void
 secure_start(struct canary_run *run)
 {
-	char err[240];
+	const enum http_version version = run->cmd->version;
+	char err[240] = "out of memory";
 
 	run->phase = HTTP_PHASE_TLS;
 	if (run->seen == NULL)
@@ -359,9 +486,10 @@ secure_start(struct canary_run *run)
 		memset(run->seen, 0, sizeof(*run->seen));
 	run->tls = run->seen ? tls_new(run->fd, run->url.host, run->cmd->ca_file, err, sizeof(err))
 	                     : NULL;
-	if (run->tls == NULL)
+	if (run->tls == NULL ||
+	    !tls_offer(run->tls, (const uint8_t *) protocols[version].bytes, protocols[version].len))
 	{
-		probe_fail(&run->probe, ERROR_LOCAL_FAULT, "%s", run->seen ? err : "out of memory");
+		probe_fail(&run->probe, ERROR_LOCAL_FAULT, "%s", run->tls ? "out of memory" : err);
 		run_finish(run);
 		return;
 	}
@@ -403,6 +531,7 @@ connected(struct canary_run *run, short what)
 		return;
 	}
 	run->times.connected = probe_now();
+	run->http2 = run->cmd->version == HTTP_VERSION_2;
 	if (run->url.tls)
 		secure_start(run);
 	else
@@ -545,7 +674,7 @@ http_start(struct canary_env *env, const struct test_spec *spec, const void *cmd
 	run->fd = -1;
 	run->url = parsed->url;
 	run->method = parsed->method;
-	run->with_body = strcmp(parsed->method, "POST") == 0;
+	run->with_body = parsed->with_body;
 	buf_init(&run->request, REQUEST_BYTES_MAX);
 	probe_init(&run->probe, env, spec, done, arg, on_limit, run);
 	hop_start(run);
@@ -562,7 +691,7 @@ const struct canary_ops canary_http = {
     .type = "http",
     .summary = "waterfall, status, body and certificate of a URL; target: http:// or https://",
     .cmd_parse = http_cmd_parse,
-    .cmd_free = free,
+    .cmd_free = http_cmd_free,
     .start = http_start,
     .cancel = http_cancel,
 };

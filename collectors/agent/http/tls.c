@@ -25,6 +25,7 @@
 
 #include "agent/http/certs.h"
 #include "agent/http/chains.h"
+#include "agent/http/staple.h"
 
 #define CONTEXTS_MAX    8
 #define CONTEXT_FRESH_S 1 /* so long the file of CA certificates is not looked at again */
@@ -307,6 +308,7 @@ tls_new(int fd, const char *host, const char *ca_file, char *err, size_t errlen)
 	}
 	if (named)
 		X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	SSL_set_tlsext_status_type(tls->ssl, TLSEXT_STATUSTYPE_ocsp);
 	SSL_set_connect_state(tls->ssl);
 	return tls;
 }
@@ -427,77 +429,6 @@ tls_failure(char *buf, size_t len)
 
 /* ---- what was seen ---- */
 
-static void
-name_text(const X509_NAME *name, char *buf, size_t len)
-{
-	BIO *out = BIO_new(BIO_s_mem());
-	char *text;
-	long n;
-
-	buf[0] = '\0';
-	if (out == NULL)
-		return;
-	X509_NAME_print_ex(out, name, 0, XN_FLAG_RFC2253 & ~(unsigned long) ASN1_STRFLGS_ESC_MSB);
-	n = BIO_get_mem_data(out, &text);
-	if (n > 0)
-		snprintf(buf, len, "%.*s", (int) n, text);
-	BIO_free(out);
-}
-
-static int64_t
-time_of(const ASN1_TIME *when)
-{
-	struct tm tm = {0};
-
-	return ASN1_TIME_to_tm(when, &tm) == 1 ? (int64_t) timegm(&tm) : 0;
-}
-
-/* One name of the extension as text; false for kinds a host is not found by. */
-static bool
-san_text(const GENERAL_NAME *name, char *buf, size_t len)
-{
-	const ASN1_STRING *value;
-	int kind;
-
-	value = GENERAL_NAME_get0_value(name, &kind);
-	if (kind == GEN_IPADD)
-	{
-		int size = ASN1_STRING_length(value);
-
-		return (size == 4 || size == 16) &&
-		       inet_ntop(size == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(value), buf,
-		                 (socklen_t) len) != NULL;
-	}
-	if (kind != GEN_DNS && kind != GEN_URI && kind != GEN_EMAIL)
-		return false;
-	snprintf(buf, len, "%.*s", ASN1_STRING_length(value),
-	         (const char *) ASN1_STRING_get0_data(value));
-	return true;
-}
-
-/* Whole names only: the list ends with "..." where the value would be cut. */
-static void
-san_list(X509 *certificate, char *buf, size_t len)
-{
-	GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
-	size_t used = 0;
-	char one[260];
-
-	buf[0] = '\0';
-	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++)
-	{
-		if (!san_text(sk_GENERAL_NAME_value(names, i), one, sizeof(one)))
-			continue;
-		if (used + strlen(one) + 6 > len)
-		{
-			snprintf(buf + used, len - used, ",...");
-			break;
-		}
-		used += (size_t) snprintf(buf + used, len - used, "%s%s", used ? "," : "", one);
-	}
-	GENERAL_NAMES_free(names);
-}
-
 /* The class of what is wrong, and all of it in words. */
 static void
 judge(const struct tls *tls, struct tls_seen *seen)
@@ -524,12 +455,55 @@ judge(const struct tls *tls, struct tls_seen *seen)
 		         X509_verify_cert_error_string(tls->first_error));
 }
 
+/* As the server showed it, the leaf first. */
+static void
+inspect_chain(const struct tls *tls, struct tls_seen *seen)
+{
+	STACK_OF(X509) *shown = SSL_get_peer_cert_chain(tls->ssl);
+
+	for (int i = 0; i < sk_X509_num(shown) && seen->chain_count < TLS_CHAIN_MAX; i++)
+	{
+		const struct cert_text *text = certs_text(sk_X509_value(shown, i));
+
+		if (text)
+			snprintf(seen->chain[seen->chain_count++], sizeof(seen->chain[0]), "%s", text->line);
+	}
+}
+
+/* What the chain's verdict leaves to say comes first: a staple is the issuer's word. */
+static void
+judge_staple(const struct tls *tls, X509 *certificate, struct tls_seen *seen)
+{
+	enum staple_verdict verdict = staple_judge(tls->ssl, certificate, seen->staple,
+	                                           sizeof(seen->staple));
+
+	seen->stapled = verdict != STAPLE_NONE;
+	if (verdict == STAPLE_NONE)
+		snprintf(seen->staple, sizeof(seen->staple), "none");
+	if (!seen->verified)
+		return;
+	if (verdict == STAPLE_REVOKED)
+	{
+		seen->error = ERROR_TLS_REVOKED;
+		snprintf(seen->problem, sizeof(seen->problem), "%s, says the OCSP staple", seen->staple);
+	}
+	else if (verdict != STAPLE_GOOD && staple_demanded(certificate))
+	{
+		seen->error = ERROR_TLS_STAPLE;
+		snprintf(seen->problem, sizeof(seen->problem),
+		         "the certificate demands an OCSP staple that says good; this one: %s",
+		         seen->staple);
+	}
+	seen->verified = seen->error == ERROR_NONE;
+}
+
 void
 tls_inspect(struct tls *tls, struct tls_seen *seen)
 {
 	X509 *certificate = SSL_get1_peer_certificate(tls->ssl);
 	const char *version = SSL_get_version(tls->ssl);
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(tls->ssl);
+	const struct cert_text *text;
 
 	memset(seen, 0, sizeof(*seen));
 	if (cipher)
@@ -544,11 +518,17 @@ tls_inspect(struct tls *tls, struct tls_seen *seen)
 	if (certificate == NULL)
 		return;
 	seen->certificate = true;
-	name_text(X509_get_subject_name(certificate), seen->subject, sizeof(seen->subject));
-	name_text(X509_get_issuer_name(certificate), seen->issuer, sizeof(seen->issuer));
-	san_list(certificate, seen->san, sizeof(seen->san));
-	seen->not_before = time_of(X509_get0_notBefore(certificate));
-	seen->not_after = time_of(X509_get0_notAfter(certificate));
+	text = certs_text(certificate);
+	if (text)
+	{
+		snprintf(seen->subject, sizeof(seen->subject), "%s", text->subject);
+		snprintf(seen->issuer, sizeof(seen->issuer), "%s", text->issuer);
+		snprintf(seen->san, sizeof(seen->san), "%s", text->san);
+		seen->not_before = text->not_before;
+		seen->not_after = text->not_after;
+	}
+	inspect_chain(tls, seen);
 	judge(tls, seen);
+	judge_staple(tls, certificate, seen);
 	X509_free(certificate);
 }

@@ -16,6 +16,8 @@
 #define TLS_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
 #define TLS_CA_DIR  "/etc/ssl/certs"
 
+#define TLS_CHAIN_MAX 8 /* certificates that are reported */
+
 /* Where the system's CA certificates are: the directory, where it has links by hash of the name, for then
  * only the certificates that are asked for are read (a bundle is 150 of them: 0.8 MB of memory
  * and 25 ms of a core); else the bundle. */
@@ -41,6 +43,10 @@ struct tls_seen
 	char cipher[64];
 	char subject[RESULT_VALUE_MAX], issuer[RESULT_VALUE_MAX], san[RESULT_VALUE_MAX];
 	int64_t not_before, not_after; /* seconds since 1970 */
+	size_t chain_count;
+	char chain[TLS_CHAIN_MAX][RESULT_VALUE_MAX]; /* a line each, as shown, leaf first */
+	bool stapled;
+	char staple[120]; /* "none", "good, until ...", "revoked on ...", "invalid: ..." */
 };
 
 struct tls;
