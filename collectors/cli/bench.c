@@ -29,7 +29,7 @@
 static const struct bench *const benches[] = {
     &bench_ingest,  &bench_gateway, &bench_rls,    &bench_agent,    &bench_audit,
     &bench_tenants, &bench_metric,  &bench_pooled, &bench_fairness, &bench_tier,
-    &bench_spool,   &bench_icmp,    &bench_remote};
+    &bench_spool,   &bench_icmp,    &bench_remote, &bench_http};
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
 
 double

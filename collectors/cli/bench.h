@@ -50,6 +50,7 @@ extern const struct bench bench_rls;
 extern const struct bench bench_agent;
 extern const struct bench bench_audit;
 extern const struct bench bench_icmp;
+extern const struct bench bench_http;
 extern const struct bench bench_ingest;
 extern const struct bench bench_gateway;
 extern const struct bench bench_metric;

@@ -34,6 +34,8 @@ cli_SRCS = \
 	cli/bench_fairness.c \
 	cli/bench_gateway.c \
 	cli/bench_icmp.c \
+	cli/bench_http.c \
+	cli/bench_peer.c \
 	cli/bench_ingest.c \
 	cli/bench_metric.c \
 	cli/bench_pooled.c \
