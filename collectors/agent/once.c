@@ -42,14 +42,15 @@ struct once
 	int status;
 };
 
-/* The phases of a waterfall in their order; a bar starts where the one before it ended. */
+/* The phases of a waterfall in their order; a bar starts where the one before it ended. word is that of
+ * a hop's line. */
 static const struct
 {
-	const char *metric, *label;
+	const char *metric, *word, *label;
 } waterfall[] = {
-    {"http.redirect.ms", "redirects"},     {"http.dns.ms", "name look-up"},
-    {"http.connect.ms", "connect"},        {"http.tls.ms", "TLS handshake"},
-    {"http.ttfb.ms", "wait (first byte)"}, {"http.transfer.ms", "transfer"},
+    {"http.redirect.ms", "", "redirects"},         {"http.dns.ms", "dns", "name look-up"},
+    {"http.connect.ms", "connect", "connect"},     {"http.tls.ms", "tls", "TLS handshake"},
+    {"http.ttfb.ms", "ttfb", "wait (first byte)"}, {"http.transfer.ms", "transfer", "transfer"},
 };
 
 static const char *const spread[][4] = {
@@ -141,6 +142,43 @@ print_bar(const char *label, double from, double length, double whole)
 	printf("%*s|\n", BAR_WIDTH - start - bar, "");
 }
 
+/* "302 192.0.2.1 dns=0.1 connect=0.2 total=0.4 http://example.com/": where the hop ends. */
+static double
+print_hop(unsigned number, const char *line, double at, double whole)
+{
+	const char *url = strrchr(line, ' '), *total = strstr(line, " total=");
+
+	printf("  %u  %.*s %s\n", number, (int) strcspn(line, " "), line, url ? url + 1 : "");
+	for (size_t i = 1; i < sizeof(waterfall) / sizeof(waterfall[0]); i++)
+	{
+		char name[16];
+		const char *value;
+		double length;
+
+		snprintf(name, sizeof(name), " %s=", waterfall[i].word);
+		value = strstr(line, name);
+		if (value == NULL || (url && value >= url))
+			continue;
+		length = strtod(value + strlen(name), NULL);
+		print_bar(waterfall[i].label, at, length, whole);
+		at += length;
+	}
+	return total ? strtod(total + 7, NULL) : 0;
+}
+
+/* With redirects every hop has a waterfall of its own. */
+static bool
+print_hops(const struct result *r, double whole)
+{
+	unsigned number = 0;
+	double at = 0;
+
+	for (size_t i = 0; i < r->attribute_count; i++)
+		if (strncmp(r->attributes[i].name, "probectl.http.hop.", 18) == 0)
+			at += print_hop(++number, r->attributes[i].value, at, whole);
+	return number > 0;
+}
+
 static void
 print_waterfall(const struct result *r)
 {
@@ -148,6 +186,11 @@ print_waterfall(const struct result *r)
 
 	if (isnan(whole))
 		return;
+	if (print_hops(r, whole))
+	{
+		print_bar("total", 0, whole, whole);
+		return;
+	}
 	for (size_t i = 0; i < sizeof(waterfall) / sizeof(waterfall[0]); i++)
 	{
 		double length = once_metric(r, waterfall[i].metric);

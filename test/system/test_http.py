@@ -195,6 +195,17 @@ def test_every_hop_has_its_own_waterfall(lab, web):
     assert good(fetch(lab, web, "plain", "/first", follow_redirects="false"))["metrics"]["http.status"] == 301
 
 
+def test_shell_draws_every_hop(lab, web):
+    text = lab.run(http_lab.AGENT, "--once", "http", web["plain"] + "/first", "--param", "ca_file=" + web["ca"])
+    heads = re.findall(r"^  (\d)  (\d{3}) (\S+)$", text, re.M)
+    assert [(n, status) for n, status, _ in heads] == [("1", "301"), ("2", "302"), ("3", "307"), ("4", "200")]
+    assert [url.rsplit("/", 1)[1] for _, _, url in heads] == ["first", "second", "third", "ok"]
+    bars = re.findall(r"^  (\D+?) +[\d.]+ ms  \|( *)(#+) *\|$", text, re.M)
+    assert [label for label, _, _ in bars].count("TLS handshake") == 2 and bars[-1][0] == "total"
+    starts = [len(before) for _, before, _ in bars[:-1]]
+    assert starts == sorted(starts) and all(len(before + bar) <= 40 for _, before, bar in bars)
+
+
 def http_lab_other(lab):
     """The CA of nobody here."""
     return str(http_lab.Authority(lab, "Other Root").cert)
