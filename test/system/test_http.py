@@ -302,6 +302,10 @@ def test_certificates(lab, ca, name):
         assert "CN=" + name in a["probectl.tls.server.chain.1"]
         assert "http.tls.cert_expiry_days" in r["metrics"]
         assert ("http.status" in r["metrics"]) == (error_type == "")
+    # a server of DNS over TLS is judged the same; s_server does not speak it
+    dot = lab.once("www.example", canary="dns", server="127.0.0.1:%d" % port, transport="dot", server_name="localhost",
+                   ca_file=str(ca.cert), timeout=1500)
+    assert dot["error_type"] == error_type or error_type == "" and not dot["error_type"].startswith("tls_"), dot
     if name == "weak-rsa":
         assert "RSA 1024" in a["probectl.tls.server.chain.1"]
 
@@ -380,17 +384,29 @@ def test_failures_of_connections(lab, web):
 
 ROUTES = """
 ip link set lo up; ip route add unreachable 198.51.100.1; ip route add prohibit 198.51.100.2; ip route add 192.0.2.0/24 dev lo
+unshare -n sleep 60 & router=$!
+until [ "$(readlink /proc/$router/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do kill -0 $router; done
+ip link add name vx type veth peer name vy netns $router; ip addr add 100.64.0.1/24 dev vx; ip link set vx up
+nsenter -t $router -n sh -c 'ip addr add 100.64.0.2/24 dev vy; ip link set vy up; echo 1 >/proc/sys/net/ipv4/ip_forward'
+ip route add 203.0.113.0/24 via 100.64.0.2
+"$@"; status=$?; kill $router; exit $status
 """
 
 
 @pytest.mark.parametrize("address, error_type", [("198.51.100.1", "host_unreachable"), ("198.51.100.2", "admin_prohibited"),
-                                                 ("203.0.113.1", "net_unreachable"), ("192.0.2.9", "connect_timeout")])
+                                                 ("203.0.113.1", "net_unreachable"), ("192.0.2.9", "connect_timeout"),
+                                                 ("233.252.0.1", "local_fault")])
 def test_failures_of_routes(lab, address, error_type):
-    """In a network of its own: the kernel is the peer that refuses, or nobody is."""
+    """In a network of its own: a router without a route, the kernel, or nobody; and no way out at all."""
     if os.geteuid() != 0:
         pytest.skip("needs a network namespace")
-    around = ["unshare", "-n", "bash", "-c", ROUTES + 'exec "$@"', "bash"]
-    bad(lab.once("http://%s/" % address, around=around, timeout=800), error_type)
+    around = ["unshare", "-n", "bash", "-c", ROUTES, "bash"]
+    bad(lab.once("http://%s/" % address, around=around, timeout=1500), error_type)
+    for transport in ("tcp", "udp"):
+        # what a router says about a datagram is not final, and not told
+        silent = transport == "udp" and error_type in ("connect_timeout", "net_unreachable")
+        bad(lab.once("www.example", around=around, timeout=1500, canary="dns", server=address, transport=transport),
+            "dns_timeout" if silent else error_type)
 
 
 DNS = r"""
