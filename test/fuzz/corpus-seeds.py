@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: PostgreSQL
-"""Writes the seeds of fuzz_a2a, fuzz_batch, fuzz_bundle, fuzz_remote_write, fuzz_result and fuzz_spool_pack, field by field: test/fuzz/corpus-seeds.py"""
+"""Writes the seeds of the fuzz targets that have any, field by field: test/fuzz/corpus-seeds.py"""
 
 import pathlib
 import struct
@@ -47,7 +47,6 @@ TEST = data(1, ID) + data(2, b"icmp") + data(3, b"192.0.2.1") + number(4, 60000)
 BUNDLE = number(1, 7) + data(2, TENANT) + data(3, AGENT)
 
 
-
 def crc32c(b):
     crc = 0xffffffff
     for byte in b:
@@ -86,7 +85,33 @@ def sample(ms, value):
 
 NAMED = label(b"__name__", b"http_requests_total") + label(b"job", b"web")
 
+
+def h2_frame(kind, flags, stream, payload=b""):
+    """An HTTP/2 frame (RFC 9113 section 4.1)."""
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def h2_header(name, value):
+    """Literal without indexing, new name (RFC 7541 section 6.2.2)."""
+    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+SETTINGS, OK200 = h2_frame(4, 0, 0), b"\x88"
+ANSWER2 = SETTINGS + h2_frame(1, 4, 1, OK200 + h2_header(b"content-length", b"5")) + h2_frame(0, 1, 1, b"hello")
+
 SEEDS = {
+    "http2/answer": b"\x03" + ANSWER2,
+    "http2/post": b"\x90" + ANSWER2,
+    "http2/no-body": b"\x00" + SETTINGS + h2_frame(1, 5, 1, OK200),
+    "http2/interim": b"\x07" + SETTINGS + h2_frame(1, 4, 1, h2_header(b":status", b"103")) + ANSWER2[9:],
+    "http2/redirect": b"\x01" + SETTINGS + h2_frame(1, 5, 1, h2_header(b":status", b"302") + h2_header(b"location", b"/there")),
+    "http2/trailers": b"\x05" + SETTINGS + h2_frame(1, 4, 1, OK200) + h2_frame(0, 0, 1, b"x") + h2_frame(1, 5, 1, h2_header(b"location", b"/")),
+    "http2/cut": b"\x02" + ANSWER2[:-2],
+    "http2/short": b"\x02" + SETTINGS + h2_frame(1, 4, 1, OK200 + h2_header(b"content-length", b"9")) + h2_frame(0, 1, 1, b"hello"),
+    "http2/reset": b"\x04" + SETTINGS + h2_frame(3, 0, 1, struct.pack(">I", 2)),
+    "http2/goaway": b"\x04" + SETTINGS + h2_frame(7, 0, 0, struct.pack(">II", 0, 1)),
+    "http2/continuation": b"\x06" + SETTINGS + h2_frame(1, 1, 1, OK200) + h2_frame(9, 4, 1, h2_header(b"a", b"b")),
+    "http2/http1": b"\x08HTTP/1.1 200 OK\r\n\r\n",
     "spool_pack/one": block(frame(1, b"result")),
     "spool_pack/two": block(frame(1, b"result") * 3) + block(frame(4, b"x" * 300)),
     "spool_pack/damaged-first": block(frame(1, b"result"))[:-2] + block(frame(2, b"result")),
