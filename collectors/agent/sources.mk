@@ -45,6 +45,7 @@ agent_SRCS = \
 	agent/http/certs.c \
 	agent/http/chains.c \
 	agent/http/staple.c \
+	agent/http/verify.c \
 	agent/http/tls.c \
 	agent/http/cmd.c \
 	agent/http/run.c \

@@ -278,6 +278,7 @@ CERTIFICATES = {
     "not-yet-valid": ({"days": (1, 9)}, "tls_not_yet_valid"),
     "wrong-name": ({"san": "DNS:elsewhere.example"}, "tls_name_mismatch"),
     "wrong-address": ({"san": "IP:127.0.0.2"}, "tls_name_mismatch"),
+    "localhost": ({"san": None}, "tls_name_mismatch"),  # the subject says it, but that does not count
     "nameless": ({"san": None, "days": (-1, 9)}, "tls_name_mismatch"),
     "not-for-servers": ({"extra": "extendedKeyUsage=clientAuth"}, "tls_handshake"),
     "unknown-extension": ({"extra": "1.2.3.4=critical,ASN1:NULL"}, "tls_handshake"),

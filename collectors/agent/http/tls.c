@@ -2,8 +2,8 @@
  *
  * tls.c -- TLS as a test looks at it.
  *
- * Verification is OpenSSL's, run through a callback that notes every problem and lets the
- * handshake go on. Contexts are kept by CA file, and made again when the file changes: parsing
+ * Verification is OpenSSL's, run by verify.c, which notes every problem and lets the handshake
+ * go on. Contexts are kept by CA file, and made again when the file changes: parsing
  * a system bundle takes milliseconds, which is more than most handshakes.
  */
 #include "agent/http/tls.h"
@@ -26,6 +26,7 @@
 #include "agent/http/certs.h"
 #include "agent/http/chains.h"
 #include "agent/http/staple.h"
+#include "agent/http/verify.h"
 
 #define CONTEXTS_MAX    8
 #define CONTEXT_FRESH_S 1 /* so long the file of CA certificates is not looked at again */
@@ -45,32 +46,8 @@ struct tls
 {
 	SSL *ssl;
 	char host[256];
-	unsigned problems; /* bits of the table below */
-	int first_error;   /* X509_V_ERR_* */
+	struct verdict verdict;
 };
-
-/* In order of weight: with several problems the first row is the class. The dates come first, for
- * they are true of a certificate whoever signed it; its name counts once the signer is known. */
-static const struct
-{
-	int code;
-	enum error_type type;
-} verify_table[] = {
-    {X509_V_ERR_CERT_HAS_EXPIRED, ERROR_TLS_EXPIRED},
-    {X509_V_ERR_CERT_NOT_YET_VALID, ERROR_TLS_NOT_YET_VALID},
-    {X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, ERROR_TLS_UNKNOWN_CA},
-    {X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, ERROR_TLS_UNKNOWN_CA},
-    {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, ERROR_TLS_UNKNOWN_CA},
-    {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, ERROR_TLS_UNKNOWN_CA},
-    {X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, ERROR_TLS_UNKNOWN_CA},
-    {X509_V_ERR_CERT_UNTRUSTED, ERROR_TLS_UNKNOWN_CA},
-    {X509_V_ERR_CERT_SIGNATURE_FAILURE, ERROR_TLS_UNKNOWN_CA},
-    {X509_V_ERR_INVALID_CA, ERROR_TLS_UNKNOWN_CA},
-    {X509_V_ERR_HOSTNAME_MISMATCH, ERROR_TLS_NAME_MISMATCH},
-    {X509_V_ERR_IP_ADDRESS_MISMATCH, ERROR_TLS_NAME_MISMATCH},
-};
-
-#define VERIFY_ROWS (sizeof(verify_table) / sizeof(verify_table[0]))
 
 static struct tls_context contexts[CONTEXTS_MAX];
 static uint64_t context_clock;
@@ -87,23 +64,6 @@ seconds(void)
 	return ts.tv_sec;
 }
 
-static int
-on_verify(int ok, X509_STORE_CTX *store)
-{
-	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-	struct tls *tls = SSL_get_app_data(ssl);
-	int code = X509_STORE_CTX_get_error(store);
-
-	if (ok)
-		return 1;
-	if (tls->first_error == X509_V_OK)
-		tls->first_error = code;
-	for (size_t i = 0; i < VERIFY_ROWS; i++)
-		if (verify_table[i].code == code)
-			tls->problems |= 1U << i;
-	return 1;
-}
-
 /* In place of OpenSSL's own verification, which it calls for a chain that is not known. */
 static int
 on_chain(X509_STORE_CTX *store, void *arg)
@@ -111,14 +71,14 @@ on_chain(X509_STORE_CTX *store, void *arg)
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
 	struct tls *tls = SSL_get_app_data(ssl);
 	uint64_t trust = (uintptr_t) SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-	int ok;
 
 	if (chains_known(store, trust, tls->host, seconds()))
 		return 1;
-	ok = X509_verify_cert(store);
-	if (ok > 0 && tls->first_error == X509_V_OK)
+	if (!verify_chain(store, &tls->verdict))
+		return 0;
+	if (verify_passed(&tls->verdict))
 		chains_keep(store, trust, tls->host, seconds());
-	return ok > 0;
+	return 1;
 }
 
 /* "5ad8a5d6.0" */
@@ -181,7 +141,7 @@ context_make(const char *path, bool is_dir, char *err, size_t errlen)
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 	                          SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verify);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_cert_verify_callback(ctx, on_chain, NULL);
 	SSL_CTX_set_read_ahead(ctx, 1); /* a record is one read instead of two */
 	SSL_CTX_set_alpn_protos(ctx, alpn, sizeof(alpn) - 1);
@@ -311,7 +271,7 @@ tls_new(int fd, const char *host, const char *ca_file, char *err, size_t errlen)
 		return NULL;
 	}
 	if (named)
-		X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+		X509_VERIFY_PARAM_set_hostflags(param, VERIFY_HOST_FLAGS);
 	SSL_set_tlsext_status_type(tls->ssl, TLSEXT_STATUSTYPE_ocsp);
 	SSL_set_connect_state(tls->ssl);
 	return tls;
@@ -433,32 +393,6 @@ tls_failure(char *buf, size_t len)
 
 /* ---- what was seen ---- */
 
-/* The class of what is wrong, and all of it in words. */
-static void
-judge(const struct tls *tls, struct tls_seen *seen)
-{
-	size_t used = 0;
-
-	seen->verified = tls->first_error == X509_V_OK;
-	if (seen->verified)
-		return;
-	seen->error = ERROR_TLS_HANDSHAKE;
-	for (size_t i = 0; i < VERIFY_ROWS; i++)
-	{
-		if (!(tls->problems & 1U << i))
-			continue;
-		if (used == 0)
-			seen->error = verify_table[i].type;
-		if (used < sizeof(seen->problem))
-			used += (size_t) snprintf(seen->problem + used, sizeof(seen->problem) - used, "%s%s",
-			                          used ? "; " : "",
-			                          X509_verify_cert_error_string(verify_table[i].code));
-	}
-	if (used == 0)
-		snprintf(seen->problem, sizeof(seen->problem), "%s",
-		         X509_verify_cert_error_string(tls->first_error));
-}
-
 /* As the server showed it, the leaf first. */
 static void
 inspect_chain(const struct tls *tls, struct tls_seen *seen)
@@ -532,7 +466,8 @@ tls_inspect(struct tls *tls, struct tls_seen *seen)
 		seen->not_after = text->not_after;
 	}
 	inspect_chain(tls, seen);
-	judge(tls, seen);
+	seen->verified = verify_passed(&tls->verdict);
+	seen->error = verify_judge(&tls->verdict, seen->problem, sizeof(seen->problem));
 	judge_staple(tls, certificate, seen);
 	X509_free(certificate);
 }
