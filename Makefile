@@ -43,11 +43,13 @@ SRCS := \
 	src/metric/chunk.c \
 	src/metric/compact.c \
 	src/metric/derive.c \
+	src/metric/ending.c \
 	src/metric/fold.c \
 	src/metric/query.c \
 	src/metric/run.c \
 	src/metric/samples.c \
 	src/metric/series.c \
+	src/metric/sketch.c \
 	src/metric/store.c \
 	src/remote/batch.c \
 	src/remote/receive.c \

@@ -1,16 +1,17 @@
 -- SPDX-License-Identifier: PostgreSQL
 --
 -- Every function over series against plain SQL over a plain table, on random samples that come late, twice, in pieces and
--- with gaps; then the API.
+-- with gaps, ends and what is no number, from samples and from every level of roll-ups; then the API.
 \set VERBOSITY terse
 \set SHOW_CONTEXT never
 \set ON_ERROR_STOP off
 SELECT probectl.tenant_create('query-a', 'Query A') AS a \gset
 SELECT probectl.tenant_create('query-b', 'Query B') AS b \gset
 SELECT setseed(0.5);
--- Series: a gauge with decimals, a counter that starts again, one with gaps of hours, one of odd doubles, one that is made of one sample.
+-- Series: a gauge with decimals, a counter that starts again, one with gaps of hours, one of odd doubles, one that is made of one sample,
+-- a counter that ends (NULL: the marker) and goes on and has samples that are no number.
 CREATE TABLE regress.series (kind text PRIMARY KEY, series_id uuid DEFAULT gen_random_uuid(), scale double precision);
-INSERT INTO regress.series (kind) VALUES ('gauge'), ('counter'), ('gaps'), ('odd'), ('one'), ('none');
+INSERT INTO regress.series (kind) VALUES ('gauge'), ('counter'), ('gaps'), ('odd'), ('one'), ('none'), ('marked');
 CREATE TABLE regress.plain (kind text, at timestamptz, value double precision, n serial);
 INSERT INTO regress.plain (kind, at, value)
   SELECT 'gauge', '2100-01-15 08:00:00+00'::timestamptz + i * interval '7 s' + random() * interval '3 s', round((20 + 5 * sin(i / 50.0) + random())::numeric, 3)::double precision FROM generate_series(1, 1500) i
@@ -20,8 +21,10 @@ INSERT INTO regress.plain (kind, at, value)
   UNION ALL SELECT 'one', '2100-01-15 09:30:00+00'::timestamptz, 42;
 -- Some come again, with another value that holds.
 INSERT INTO regress.plain (kind, at, value) SELECT kind, at, value + 1 FROM regress.plain WHERE kind = 'gauge' AND n % 10 = 3;
+INSERT INTO regress.plain (kind, at, value)
+  SELECT 'marked', '2100-01-15 07:30:00+00'::timestamptz + i * interval '23 s' + i / 90 * interval '17 min', CASE WHEN random() < 0.05 OR i = 600 THEN NULL WHEN random() < 0.05 THEN double precision 'NaN' ELSE i % 71 * 3 END FROM generate_series(1, 600) i;
 CREATE FUNCTION regress.packed(series uuid, at timestamptz[], value double precision[]) RETURNS bytea LANGUAGE sql STABLE AS $$
-  SELECT uuid_send(series) || int8send(cardinality(at)) || string_agg(int8send((extract(epoch FROM a) * 1000000)::bigint - 946684800000000) || float8send(v), '' ORDER BY i)
+  SELECT uuid_send(series) || int8send(cardinality(at)) || string_agg(int8send((extract(epoch FROM a) * 1000000)::bigint - 946684800000000) || coalesce(float8send(v), '\x7ff0000000000002'), '' ORDER BY i)
     FROM unnest(at, value) WITH ORDINALITY u (a, v, i)
 $$;
 CREATE FUNCTION regress.series_make(which text) RETURNS void LANGUAGE sql AS $$
@@ -42,7 +45,7 @@ BEGIN
     SELECT string_agg(x.bytes, '') INTO pieces FROM (
       SELECT regress.packed(s.series_id, array_agg(p.at ORDER BY hashint4(p.n)), array_agg(p.value ORDER BY hashint4(p.n))) AS bytes
         FROM regress.plain p JOIN regress.series s USING (kind)
-       WHERE CASE WHEN p.n > 3801 THEN 5 ELSE abs(hashint4(p.n / 10)) % 5 END = piece GROUP BY s.series_id) x;
+       WHERE CASE WHEN p.n BETWEEN 3802 AND 3951 THEN 5 ELSE abs(hashint4(p.n / 10)) % 5 END = piece GROUP BY s.series_id) x;
     PERFORM probectl.enter_tenant(tenant);
     PERFORM probectl.metric_append(pieces);
     COMMIT;
@@ -56,31 +59,33 @@ END
 $$;
 CALL regress.fill(:'a');
 DELETE FROM regress.plain p USING regress.plain q WHERE q.kind = p.kind AND q.at = p.at AND q.n > p.n;
-UPDATE regress.series s SET scale = (SELECT max(abs(p.value)) FROM regress.plain p WHERE p.kind = s.kind);
+UPDATE regress.series s SET scale = (SELECT max(abs(p.value)) FROM regress.plain p WHERE p.kind = s.kind AND p.value <> 'NaN');
 SELECT kind, count(*) FROM regress.plain GROUP BY 1 ORDER BY 1;
 SELECT (SELECT count(*) > 0 FROM probectl.metric_hot WHERE tenant_id = :'a') AS hot, (SELECT count(*) > 0 FROM probectl.metric_chunk WHERE tenant_id = :'a') AS chunks;
 GRANT SELECT ON regress.plain, regress.series TO PUBLIC;
 
--- The plain answer. A pair belongs to the bucket of its later sample; the first sample of the range has no pair.
+-- The plain answer. A pair belongs to the bucket of its later sample; the first sample of the range, and after an end, has no pair.
 CREATE FUNCTION regress.oracle(which text, function text, start_at timestamptz, end_at timestamptz, step interval, q double precision)
-  RETURNS TABLE (at timestamptz, value double precision, min double precision, max double precision, samples bigint) LANGUAGE sql STABLE AS $$
-  WITH paired AS (
-    SELECT p.at, p.value, start_at + floor(extract(epoch FROM p.at - start_at) / extract(epoch FROM step)) * step AS bucket,
-           p.value - lag(p.value) OVER w AS delta, CASE WHEN p.value < lag(p.value) OVER w THEN p.value ELSE p.value - lag(p.value) OVER w END AS increase,
-           extract(epoch FROM p.at - lag(p.at) OVER w) AS covered
-      FROM regress.plain p WHERE p.kind = which AND p.at >= start_at AND p.at < end_at WINDOW w AS (ORDER BY p.at)),
+  RETURNS TABLE (at timestamptz, value double precision, min double precision, max double precision, samples bigint, ended boolean) LANGUAGE sql STABLE AS $$
+  WITH entry AS (
+    SELECT p.at, p.value, start_at + floor(extract(epoch FROM p.at - start_at) / extract(epoch FROM step)) * step AS bucket, count(*) FILTER (WHERE p.value IS NULL) OVER (ORDER BY p.at) AS ends
+      FROM regress.plain p WHERE p.kind = which AND p.at >= start_at AND p.at < end_at AND p.value IS DISTINCT FROM 'NaN'),
+  paired AS (
+    SELECT e.*, e.value - lag(e.value) OVER w AS delta, CASE WHEN e.value < lag(e.value) OVER w THEN e.value ELSE e.value - lag(e.value) OVER w END AS increase,
+           CASE WHEN lag(e.value) OVER w IS NOT NULL AND e.value IS NOT NULL THEN extract(epoch FROM e.at - lag(e.at) OVER w) END AS covered
+      FROM entry e WINDOW w AS (PARTITION BY e.ends, e.value IS NULL ORDER BY e.at)),
   answered AS (
-    SELECT bucket, CASE function WHEN 'avg' THEN avg(value) WHEN 'min' THEN min(value) WHEN 'max' THEN max(value) WHEN 'sum' THEN sum(value) WHEN 'count' THEN count(*)
-                                 WHEN 'first' THEN (array_agg(value ORDER BY at))[1] WHEN 'last' THEN (array_agg(value ORDER BY at DESC))[1]
+    SELECT bucket, CASE function WHEN 'avg' THEN avg(value) WHEN 'min' THEN min(value) WHEN 'max' THEN max(value) WHEN 'sum' THEN sum(value) WHEN 'count' THEN nullif(count(value), 0)
+                                 WHEN 'first' THEN (array_agg(value ORDER BY at) FILTER (WHERE value IS NOT NULL))[1] WHEN 'last' THEN (array_agg(value ORDER BY at DESC) FILTER (WHERE value IS NOT NULL))[1]
                                  WHEN 'delta' THEN sum(delta) WHEN 'increase' THEN sum(increase) WHEN 'rate' THEN sum(increase) / sum(covered)
                                  WHEN 'quantile' THEN percentile_cont(q) WITHIN GROUP (ORDER BY value) END AS value,
-           min(value) AS min, max(value) AS max, count(*) AS samples
+           min(value) AS min, max(value) AS max, count(value) AS samples, (array_agg(value ORDER BY at DESC))[1] IS NULL AS ended
       FROM paired GROUP BY bucket)
-  SELECT * FROM answered a WHERE a.value IS NOT NULL
+  SELECT * FROM answered a WHERE a.value IS NOT NULL OR a.ended
 $$;
 -- Alike up to the order in which doubles are added.
 CREATE FUNCTION regress.alike(x double precision, y double precision, scale double precision) RETURNS boolean LANGUAGE sql IMMUTABLE
-  AS $$ SELECT x IS NOT NULL AND y IS NOT NULL AND abs(x - y) <= 1e-9 * greatest(abs(x), abs(y), scale) $$;
+  AS $$ SELECT x IS NULL AND y IS NULL OR x IS NOT NULL AND y IS NOT NULL AND abs(x - y) <= 1e-9 * greatest(abs(x), abs(y), scale) $$;
 CREATE TABLE regress.range (start_at timestamptz, end_at timestamptz, step interval);
 INSERT INTO regress.range VALUES ('2100-01-15 08:00:00+00', '2100-01-15 11:00:00+00', '1 minute'), ('2100-01-15 09:20:00+00', '2100-01-15 09:40:00+00', '5 s'),
   ('2100-01-15 08:17:03.5+00', '2100-01-15 09:31:01.25+00', '37.75 s'), ('2100-01-15 00:00:00+00', '2100-01-16 00:00:00+00', '1 day'), ('2100-01-15 08:10:00+00', '2100-01-15 08:10:00+00', '1 s'),
@@ -97,7 +102,7 @@ BEGIN
   PERFORM probectl.enter_tenant(tenant);
   RETURN QUERY
     WITH answered AS MATERIALIZED (SELECT a.name, a.i, a.kind, a.start_at, a.step, a.q, a.scale, w.* FROM regress.asked a, LATERAL probectl.metric_window(a.series_id, a.name, a.start_at, a.end_at, a.step, a.q) w)
-    SELECT coalesce(w.name, o.name), count(*), count(*) FILTER (WHERE NOT coalesce(regress.alike(w.value, o.value, w.scale) AND w.min = o.min AND w.max = o.max AND w.samples = o.samples, false))
+    SELECT coalesce(w.name, o.name), count(*), count(*) FILTER (WHERE NOT coalesce(regress.alike(w.value, o.value, w.scale) AND w.min IS NOT DISTINCT FROM o.min AND w.max IS NOT DISTINCT FROM o.max AND w.samples = o.samples AND w.ended = o.ended, false))
       FROM answered w FULL JOIN regress.expected o ON o.name = w.name AND o.kind = w.kind AND o.start_at = w.start_at AND o.step = w.step AND o.q = w.q AND o.at = w.at
      GROUP BY 1 ORDER BY min(w.i);
 END
@@ -126,6 +131,59 @@ SELECT * FROM regress.read_differences(:'a');
 -- Chunks of a series and level are in order and never overlap, and hold 120 to 240 rows where there are so many.
 SELECT count(*) FROM (SELECT t0, lag(t1) OVER (PARTITION BY series_id, level ORDER BY t0) AS before FROM probectl.metric_chunk WHERE tenant_id = :'a') c WHERE t0 <= before;
 SELECT max(samples) <= 240 AS full, count(*) FILTER (WHERE samples < 120 AND of > 1) AS short FROM (SELECT samples, count(*) OVER (PARTITION BY series_id, level) AS of FROM probectl.metric_chunk WHERE tenant_id = :'a') c;
+
+-- Whole minutes and hours come from roll-ups: they answer alike when there are no samples, but for what needs them.
+CREATE FUNCTION regress.rolled_differences(tenant uuid) RETURNS TABLE (step interval, answers bigint, wrong bigint) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM probectl.enter_tenant(tenant);
+  RETURN QUERY
+    SELECT r.step, count(*), count(*) FILTER (WHERE NOT coalesce(regress.alike(w.value, o.value, s.scale) AND w.min IS NOT DISTINCT FROM o.min AND w.max IS NOT DISTINCT FROM o.max AND w.samples = o.samples AND w.ended = o.ended, false))
+      FROM unnest('{avg,min,max,sum,count,last}'::text[]) f (name), regress.series s, regress.range r,
+           LATERAL (SELECT * FROM probectl.metric_window(s.series_id, f.name, r.start_at, r.end_at, r.step)) w FULL JOIN LATERAL (SELECT * FROM regress.oracle(s.kind, f.name, r.start_at, r.end_at, r.step, 0.5)) o ON o.at = w.at
+     WHERE r.step IN ('1 minute', '1 day', '1 hour') GROUP BY r.step ORDER BY r.step;
+END
+$$;
+INSERT INTO regress.range VALUES ('2100-01-15 06:00:00+00', '2100-01-15 14:00:00+00', '1 hour');
+BEGIN;
+DELETE FROM probectl.metric_chunk WHERE tenant_id = :'a' AND level = 0;
+SELECT * FROM regress.rolled_differences(:'a');
+ROLLBACK;
+-- A sample that came since is counted, wherever it lies; what is before it still comes from roll-ups.
+BEGIN;
+SELECT probectl.enter_tenant(:'a');
+SELECT probectl.metric_append(regress.packed(series_id, ARRAY['2100-01-15 09:30:30+00', '2100-01-15 13:00:00+00']::timestamptz[], ARRAY[43, 44]::double precision[])) FROM regress.series WHERE kind = 'one';
+SELECT w.at, w.value, w.samples FROM regress.series s, LATERAL probectl.metric_window(s.series_id, 'sum', '2100-01-15 06:00:00+00', '2100-01-15 14:00:00+00', '1 hour') w WHERE s.kind = 'one';
+SELECT w.at, w.value, w.samples FROM regress.series s, LATERAL probectl.metric_window(s.series_id, 'sum', '2100-01-15 06:00:00+00', '2100-01-15 13:00:00+00', '1 hour') w WHERE s.kind = 'one';
+ROLLBACK;
+-- Quantiles over more than a day come from sketches: each of the two ranks they lie between is off by the error at most, which is told, and 1 % unless values span much.
+CREATE FUNCTION regress.sketch_differences(tenant uuid, now text DEFAULT NULL) RETURNS TABLE (kind text, step interval, answers bigint, wrong bigint, error text) LANGUAGE plpgsql AS $$
+BEGIN
+  IF now IS NOT NULL THEN
+    PERFORM set_config('probectl.clock', now, true);
+  END IF;
+  PERFORM probectl.enter_tenant(tenant);
+  RETURN QUERY
+    WITH asked AS (SELECT s.*, st.step, q.q FROM regress.series s, unnest('{1 minute,1 hour,1 day}'::interval[]) st (step), unnest('{0,0.1,0.5,0.9,0.99,1}'::double precision[]) q (q)),
+    ranked AS (
+      SELECT a.kind, a.step, a.q, date_bin(a.step, p.at, '2100-01-14 00:00:00+00') AS bucket, array_agg(p.value ORDER BY p.value) AS v FROM asked a JOIN regress.plain p USING (kind) WHERE p.value <> 'NaN' GROUP BY 1, 2, 3, 4),
+    placed AS (SELECT r.*, floor(r.q * (cardinality(r.v) - 1))::integer AS below, r.q * (cardinality(r.v) - 1) AS place FROM ranked r),
+    exact AS (SELECT p.*, v[below + 1] AS low, v[least(below + 2, cardinality(v))] AS high, place - below AS part FROM placed p)
+    SELECT a.kind, a.step, count(*), count(*) FILTER (WHERE NOT coalesce(abs(w.value - (e.low * (1 - e.part) + e.high * e.part)) <= (w.error * (abs(e.low) * (1 - e.part) + abs(e.high) * e.part)) * (1 + 1e-9) AND w.samples = cardinality(e.v), false)),
+           round(max(w.error)::numeric, 3)::text
+      FROM asked a, LATERAL (SELECT * FROM probectl.metric_window(a.series_id, 'quantile', '2100-01-14 00:00:00+00', '2100-01-17 00:00:00+00', a.step, a.q) x WHERE x.value IS NOT NULL) w
+      LEFT JOIN LATERAL (SELECT * FROM exact x WHERE x.kind = a.kind AND x.step = a.step AND x.q = a.q AND x.bucket = w.at) e ON true
+     GROUP BY 1, 2 ORDER BY 1, 2;
+END
+$$;
+SELECT * FROM regress.sketch_differences(:'a');
+BEGIN;
+DELETE FROM probectl.metric_chunk WHERE tenant_id = :'a' AND level = 0;
+SELECT count(*) AS rows, sum(wrong) AS wrong FROM regress.sketch_differences(:'a', '2100-03-01T00:00:00Z');
+ROLLBACK;
+BEGIN;
+DELETE FROM probectl.metric_chunk WHERE tenant_id = :'a' AND level < 2;
+SELECT kind, step, answers, wrong FROM regress.sketch_differences(:'a', '2100-03-01T00:00:00Z') WHERE step > '1 minute' AND wrong > 0;
+ROLLBACK;
 
 -- Correlation, the greatest, and a query by name and labels.
 BEGIN;
@@ -220,6 +278,16 @@ CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe
 CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "end": "2100-01-16T09:00:00Z", "start": "2100-01-15T08:59:59Z"}');
 CALL regress.ask(:'other_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "start": "2100-01-15T09:29:30Z", "end": "2100-01-15T09:31:00Z"}');
 CALL regress.ask(:'other_token', '/v1/metrics/series', '{}');
+-- The greatest over the whole range, first; correlation; an end; a quantile with its error.
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "start": "2100-01-15T00:00:00Z", "end": "2100-01-16T00:00:00Z", "step": "86400", "function": "max", "top": "3"}');
+SELECT series_id AS gauge FROM regress.series WHERE kind = 'gauge' \gset
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', jsonb_build_object('name', 'probectl_probe_gauge', 'with', :'gauge', 'start', '2100-01-15T00:00:00Z', 'end', '2100-01-18T00:00:00Z', 'step', '86400', 'function', 'count'));
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_marked", "start": "2100-01-15T12:28:00Z", "end": "2100-01-15T12:40:00Z", "step": "60"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "start": "2100-01-14T00:00:00Z", "end": "2100-01-16T00:00:00Z", "step": "86400", "function": "quantile"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "top": "3", "limit": "3"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "top": "0"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "with": "00000000-0000-4000-8000-000000000000"}');
+CALL regress.ask(:'other_token', '/v1/metrics/query', jsonb_build_object('name', 'probectl_probe_gauge', 'with', :'gauge'));
 -- Page by page: every series once.
 CREATE FUNCTION regress.pages(token text) RETURNS TABLE (pages integer, series bigint) LANGUAGE plpgsql AS $$
 DECLARE
@@ -255,6 +323,6 @@ CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "x", "query": "
 CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "start": "2100-01-15T00:00:00Z", "end": "2100-01-15T12:00:00Z", "step": "1"}');
 CALL regress.ask(:'viewer_token', '/v1/metrics/series', '{"after": "x"}');
 DROP PROCEDURE regress.ask(text, text, jsonb, text, text), regress.fill(uuid), regress.stored();
-DROP FUNCTION regress.pages(text), regress.differences(uuid), regress.read_differences(uuid), regress.alike(double precision, double precision, double precision), regress.packed(uuid, timestamptz[], double precision[]),
+DROP FUNCTION regress.rolled_differences(uuid), regress.sketch_differences(uuid, text), regress.pages(text), regress.differences(uuid), regress.read_differences(uuid), regress.alike(double precision, double precision, double precision), regress.packed(uuid, timestamptz[], double precision[]),
   regress.oracle(text, text, timestamptz, timestamptz, interval, double precision), regress.series_make(text), regress.samples(uuid);
 DROP TABLE regress.plain, regress.series, regress.range, regress.asked, regress.expected;

@@ -181,23 +181,83 @@ CALL regress.send(:'a', :'agent', :'serial', regress.batch(2, 608, regress.resul
 CALL regress.stored();
 SELECT count(*) FROM regress.samples(:'a') WHERE labels ->> 'test_id' = regress.test_uuid(20)::text;
 
+-- Where a series ends there is a marker: its test is paused, deleted or pointed elsewhere, its agent revoked. Samples that come after that ask again.
+CREATE FUNCTION regress.ends(tenant uuid, tests integer[]) RETURNS TABLE (test integer, samples bigint, markers bigint, ends_with_marker boolean, told boolean, window_ended boolean) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM probectl.enter_tenant(tenant);
+  RETURN QUERY
+    SELECT n, count(r.value), count(*) - count(r.value), (array_agg(r.value ORDER BY r.at DESC))[1] IS NULL, bool_and(s.ended_at IS NOT NULL AND s.ended_at >= r.at),
+           (SELECT (array_agg(w.ended ORDER BY w.at DESC))[1] FROM probectl.metric_window((array_agg(s.series_id))[1], 'last', '2100-01-15 11:00:00+00', '2100-01-15 13:00:00+00', '1 minute') w)
+      FROM unnest(tests) n JOIN probectl.metric_series s ON s.name = 'probectl_probe_rtt_avg_ms' AND s.labels ->> 'test_id' = '00000000-0000-4000-8000-' || lpad(n::text, 12, '0'),
+           LATERAL probectl.metric_read(s.series_id, '2000-01-01', '2200-01-01') r GROUP BY n ORDER BY n;
+END
+$$;
+BEGIN;
+SELECT probectl_internal.tenant_bind(:'a');
+INSERT INTO probectl.test (test_id, name, type, target) SELECT regress.test_uuid(n), 'ends ' || n, 'icmp', 'ends.example' FROM generate_series(21, 24) n;
+COMMIT;
+CALL regress.send(:'a', :'agent', :'serial', regress.batch(2, 609, regress.result(21, '2100-01-15 11:31:00+00', 1), regress.result(22, '2100-01-15 11:31:00+00', 1), regress.result(23, '2100-01-15 11:31:00+00', 1)));
+CALL regress.send(:'a', :'second_agent', :'second_serial', regress.batch(1, 1, regress.result(24, '2100-01-15 11:31:00+00', 1)));
+CALL regress.stored();
+SELECT * FROM regress.ends(:'a', '{21,22,23,24}');
+BEGIN;
+SELECT probectl_internal.tenant_bind(:'a');
+UPDATE probectl.test SET enabled = false WHERE test_id = regress.test_uuid(21);
+UPDATE probectl.test SET target = 'elsewhere.example' WHERE test_id = regress.test_uuid(22);
+DELETE FROM probectl.test WHERE test_id = regress.test_uuid(23);
+UPDATE probectl.test SET name = 'still the same' WHERE test_id = regress.test_uuid(24);
+COMMIT;
+SELECT * FROM regress.ends(:'a', '{21,22,23,24}');
+-- What was under way: of the paused and of the deleted test, then late from a spool, then after the pause, when it goes on.
+CALL regress.send(:'a', :'agent', :'serial', regress.batch(2, 612, regress.result(21, '2100-01-15 12:00:02+00', 1), regress.result(23, '2100-01-15 12:00:02+00', 1)));
+CALL regress.stored();
+SELECT * FROM regress.ends(:'a', '{21,22,23,24}');
+CALL regress.send(:'a', :'agent', :'serial', regress.batch(2, 614, regress.result(21, '2100-01-15 11:30:02+00', 1), regress.result(23, '2100-01-15 11:30:02+00', 1)));
+CALL regress.stored();
+SELECT * FROM regress.ends(:'a', '{21,22,23,24}');
+BEGIN;
+SELECT probectl_internal.tenant_bind(:'a');
+UPDATE probectl.test SET enabled = true WHERE test_id = regress.test_uuid(21);
+COMMIT;
+CALL regress.send(:'a', :'agent', :'serial', regress.batch(2, 616, regress.result(21, '2100-01-15 12:01:00+00', 1)));
+CALL regress.stored();
+SELECT * FROM regress.ends(:'a', '{21,22,23,24}');
+BEGIN;
+SELECT probectl_internal.tenant_bind(:'a');
+UPDATE probectl.agent SET revoked_at = probectl.clock_now() WHERE agent_id = :'second_agent';
+COMMIT;
+SELECT * FROM regress.ends(:'a', '{24}');
+-- Compacted it says the same, and the roll-up knows.
+BEGIN;
+SET LOCAL probectl.clock = '2100-01-15T12:10:00Z';
+SELECT probectl_internal.tenant_bind(:'a');
+SELECT probectl_internal.metric_compact(1000) > 0 AS compacted;
+COMMIT;
+SELECT * FROM regress.ends(:'a', '{21,22,23,24}');
+BEGIN;
+SELECT probectl_internal.tenant_bind(:'a');
+UPDATE probectl.agent SET revoked_at = NULL WHERE agent_id = :'second_agent';
+DELETE FROM probectl.metric_series WHERE tenant_id = :'a' AND test_id BETWEEN regress.test_uuid(21) AND regress.test_uuid(24);
+DELETE FROM probectl.test WHERE tenant_id = :'a';
+COMMIT;
+
 -- Limits: a refusal is counted, what is known goes on. First the agent's, then the tenant's.
 SELECT stored, refused_agent, refused_tenant FROM probectl.metric_state WHERE tenant_id = :'a' \gset was_
-SELECT regress.batch(1, 1, VARIADIC array_agg(regress.result(30 + i, '2100-01-15 11:00:00+00', i, (SELECT string_agg(regress.metric('bomb' || j, j), '') FROM generate_series(1, 97) j)))) AS bomb FROM generate_series(1, 12) i \gset
+SELECT regress.batch(1, 2, VARIADIC array_agg(regress.result(30 + i, '2100-01-15 11:00:00+00', i, (SELECT string_agg(regress.metric('bomb' || j, j), '') FROM generate_series(1, 97) j)))) AS bomb FROM generate_series(1, 12) i \gset
 CALL regress.send(:'a', :'second_agent', :'second_serial', :'bomb');
 CALL regress.stored();
 SELECT stored - :was_stored AS stored, refused_agent - :was_refused_agent AS refused_agent, refused_tenant - :was_refused_tenant AS refused_tenant FROM probectl.metric_state WHERE tenant_id = :'a';
 SELECT count(*) FROM probectl.metric_series WHERE tenant_id = :'a' AND agent_id = :'second_agent';
 SELECT used = (SELECT count(*) FROM probectl.metric_series WHERE tenant_id = :'a') AS counted FROM probectl.tenant_quota WHERE tenant_id = :'a' AND resource = 'series';
 -- The first test's series are known, a new one's are not taken; the other agent is not concerned.
-CALL regress.send(:'a', :'second_agent', :'second_serial', regress.batch(1, 13, regress.result(31, '2100-01-15 11:01:00+00'), regress.result(99, '2100-01-15 11:01:00+00')));
-CALL regress.send(:'a', :'agent', :'serial', regress.batch(2, 609, regress.result(99, '2100-01-15 11:01:00+00')));
+CALL regress.send(:'a', :'second_agent', :'second_serial', regress.batch(1, 14, regress.result(31, '2100-01-15 11:01:00+00'), regress.result(99, '2100-01-15 11:01:00+00')));
+CALL regress.send(:'a', :'agent', :'serial', regress.batch(2, 617, regress.result(99, '2100-01-15 11:01:00+00')));
 CALL regress.stored();
 SELECT stored - :was_stored AS stored, refused_agent - :was_refused_agent AS refused_agent, refused_tenant - :was_refused_tenant AS refused_tenant FROM probectl.metric_state WHERE tenant_id = :'a';
 BEGIN;
 SELECT probectl.tenant_set_quota(:'a', 'series', 5);
 COMMIT;
-CALL regress.send(:'a', :'agent', :'serial', regress.batch(2, 610, regress.result(1, '2100-01-15 11:01:00+00'), regress.result(98, '2100-01-15 11:01:00+00')));
+CALL regress.send(:'a', :'agent', :'serial', regress.batch(2, 618, regress.result(1, '2100-01-15 11:01:00+00'), regress.result(98, '2100-01-15 11:01:00+00')));
 CALL regress.stored();
 SELECT stored - :was_stored AS stored, refused_agent - :was_refused_agent AS refused_agent, refused_tenant - :was_refused_tenant AS refused_tenant FROM probectl.metric_state WHERE tenant_id = :'a';
 
@@ -218,4 +278,4 @@ SELECT count(*), count(agent_id) FROM probectl.metric_series WHERE tenant_id = :
 DROP VIEW regress.late;
 DROP TABLE regress.before, regress.expected, regress.kept;
 DROP PROCEDURE regress.storm(uuid, uuid, text, bytea[]), regress.retain(uuid, text, boolean, bigint);
-DROP FUNCTION regress.lp(text);
+DROP FUNCTION regress.lp(text), regress.ends(uuid, integer[]);

@@ -33,12 +33,14 @@ CREATE OR REPLACE FUNCTION probectl_internal.api_schemas() RETURNS jsonb
       "t": {"type": "integer", "description": "Unix milliseconds"}, "latency_ms": {"type": ["number", "null"]}, "ok": {"type": "boolean"}}}}}}]},
   "MetricSeries": {"type": "object", "properties": {
     "series_id": {"type": "string", "format": "uuid"}, "name": {"type": "string"}, "labels": {"type": "object", "additionalProperties": {"type": "string"}},
-    "first_seen": {"type": "string", "format": "date-time"}, "last_seen": {"type": "string", "format": "date-time", "description": "as of the last compaction"}}},
+    "first_seen": {"type": "string", "format": "date-time"}, "last_seen": {"type": "string", "format": "date-time", "description": "as of the last compaction"},
+    "ended_at": {"type": ["string", "null"], "format": "date-time", "description": "the test or the agent is gone or paused since"}}},
   "MetricPoints": {"type": "object", "properties": {
     "series_id": {"type": "string", "format": "uuid"}, "name": {"type": "string"}, "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+    "correlation": {"type": ["number", "null"], "description": "Pearson's r with the series that was asked for"},
     "points": {"type": "array", "items": {"type": "object", "properties": {
-      "t": {"type": "integer", "description": "start of the step, Unix milliseconds"}, "value": {"type": "number"}, "min": {"type": "number"}, "max": {"type": "number"},
-      "samples": {"type": "integer"}}}}}},
+      "t": {"type": "integer", "description": "start of the step, Unix milliseconds"}, "value": {"type": ["number", "null"]}, "min": {"type": ["number", "null"]}, "max": {"type": ["number", "null"]},
+      "samples": {"type": "integer"}, "ended": {"type": "boolean", "description": "the series ended in the step and did not go on; without samples value is null"}}}}}},
   "A2aSession": {"type": "object", "properties": {
     "session_id": {"type": "string", "format": "uuid"}, "test_id": {"type": "string", "format": "uuid"}, "test_name": {"type": "string"},
     "initiator_id": {"type": "string", "format": "uuid"}, "responder_id": {"type": "string", "format": "uuid"},
@@ -138,9 +140,12 @@ INSERT INTO probectl.api_route (method, path, permission, handler, success, stre
    '{"name": {"type": "string"}, "match": {"type": "string"}, "start": {"type": "string", "format": "date-time"}, "end": {"type": "string", "format": "date-time"},
      "step": {"type": "integer", "minimum": 1, "description": "seconds"}, "q": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5},
      "function": {"type": "string", "enum": ["avg", "min", "max", "sum", "count", "first", "last", "delta", "increase", "rate", "quantile"], "default": "avg"},
+     "top": {"type": "integer", "minimum": 1, "maximum": 100, "description": "only so many series, those with the greatest value over the whole range"},
+     "with": {"type": "string", "format": "uuid", "description": "series to correlate each with"},
      "limit": {"type": "integer", "maximum": 500, "default": 50}, "after": {"type": "string"}}',
-   NULL, jsonb_set(probectl_internal.list_of('MetricPoints'), '{properties,collector_running}',
-                   '{"type": "boolean", "description": "false: series are not being kept up to date"}')),
+   NULL, jsonb_set(jsonb_set(probectl_internal.list_of('MetricPoints'), '{properties,collector_running}',
+                   '{"type": "boolean", "description": "false: series are not being kept up to date"}'), '{properties,relative_error}',
+                   '{"type": "number", "description": "that values may have: 0, or that of the sketches a quantile over more than a day comes from"}')),
   ('GET', '/v1/integrity', 'diagnostics.read', 'integrity', 200, false, 'What became of every record, by plane', '{}', NULL,
    jsonb_set(probectl_internal.list_of('Integrity'), '{properties,collector_running}', '{"type": "boolean", "description": "false: derived tables are not being kept up to date"}')),
   ('POST', '/v1/prometheus/write', 'metrics.write', 'remote_write', 204, false, 'Samples by remote write 1.0: prometheus.WriteRequest in a snappy block', '{}',

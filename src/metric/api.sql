@@ -2,13 +2,13 @@
 -- parallel plan: they run statements and change the role for the length of one. What looks at labels only is parallel safe.
 CREATE OR REPLACE FUNCTION probectl.metric_read(series uuid, start_at timestamptz, end_at timestamptz, OUT at timestamptz, OUT value double precision)
   RETURNS SETOF record LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_metric_read';
-COMMENT ON FUNCTION probectl.metric_read(uuid, timestamptz, timestamptz) IS 'samples of a series in [start, end), in order, each time once; none when the caller sees no such series';
+COMMENT ON FUNCTION probectl.metric_read(uuid, timestamptz, timestamptz) IS 'samples of a series in [start, end), in order, each time once, NULL where the series ended; none when the caller sees no such series';
 
 CREATE OR REPLACE FUNCTION probectl.metric_window(series uuid, function text, start_at timestamptz, end_at timestamptz, step interval, q double precision DEFAULT 0.5,
-                                                  OUT at timestamptz, OUT value double precision, OUT min double precision, OUT max double precision, OUT samples bigint)
+                                                  OUT at timestamptz, OUT value double precision, OUT min double precision, OUT max double precision, OUT samples bigint, OUT ended boolean, OUT error double precision)
   RETURNS SETOF record LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_metric_window';
 COMMENT ON FUNCTION probectl.metric_window(uuid, text, timestamptz, timestamptz, interval, double precision) IS
-  'a row for each step of [start, end) that holds samples: avg, min, max, sum, count, first, last, delta, increase, rate or quantile (q), with the extremes and the number of samples; PC422 for what is no function, range or step';
+  'a row for each step of [start, end) that holds samples or the end of the series: avg, min, max, sum, count, first, last, delta, increase, rate or quantile (q), with the extremes and the number of samples; ended when the series ended in the step and did not go on, then with value NULL if it holds no sample; error is the relative error the value may have: 0, or that of the sketch for a quantile over more than a day; PC422 for what is no function, range or step';
 
 CREATE OR REPLACE FUNCTION probectl.metric_correlation(series_a uuid, series_b uuid, start_at timestamptz, end_at timestamptz, step interval) RETURNS double precision
   LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_metric_correlation';
@@ -69,9 +69,9 @@ $$;
 COMMENT ON FUNCTION probectl_internal.metric_matches(text, jsonb, jsonb) IS 'whether a series fits all matchers';
 
 CREATE OR REPLACE FUNCTION probectl.metric_query(name text, match text, function text, start_at timestamptz, end_at timestamptz, step interval, q double precision DEFAULT 0.5,
-                                                 OUT series_id uuid, OUT at timestamptz, OUT value double precision, OUT min double precision, OUT max double precision, OUT samples bigint)
+                                                 OUT series_id uuid, OUT at timestamptz, OUT value double precision, OUT min double precision, OUT max double precision, OUT samples bigint, OUT ended boolean, OUT error double precision)
   RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-  SELECT s.series_id, w.at, w.value, w.min, w.max, w.samples
+  SELECT s.series_id, w.at, w.value, w.min, w.max, w.samples, w.ended, w.error
     FROM (SELECT probectl_internal.metric_matchers(metric_query.match) AS matchers) m, probectl.metric_series s,
          LATERAL probectl.metric_window(s.series_id, metric_query.function, start_at, end_at, step, q) w
    WHERE s.tenant_id = probectl.current_tenant() AND s.name = metric_query.name AND probectl_internal.metric_matches(s.name, s.labels, m.matchers)
@@ -79,13 +79,16 @@ CREATE OR REPLACE FUNCTION probectl.metric_query(name text, match text, function
 $$;
 COMMENT ON FUNCTION probectl.metric_query(text, text, text, timestamptz, timestamptz, interval, double precision) IS 'metric_window of every series of the name that fits the matchers';
 
-CREATE OR REPLACE FUNCTION probectl.metric_top(name text, match text, function text, start_at timestamptz, end_at timestamptz, k integer, q double precision DEFAULT 0.5,
+CREATE OR REPLACE FUNCTION probectl.metric_top(name text, match text, function text, start_at timestamptz, end_at timestamptz, k integer, q double precision DEFAULT 0.5, step interval DEFAULT NULL,
                                                OUT series_id uuid, OUT value double precision)
   RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-  SELECT w.series_id, w.value FROM probectl.metric_query(metric_top.name, metric_top.match, metric_top.function, start_at, end_at, greatest(end_at - start_at, interval '1 us'), q) w
+  SELECT w.series_id, w.value
+    FROM probectl.metric_query(metric_top.name, metric_top.match, metric_top.function, start_at, end_at, greatest(metric_top.step, end_at - start_at, interval '1 us'), q) w
+   WHERE w.value IS NOT NULL
    ORDER BY w.value DESC, w.series_id LIMIT k
 $$;
-COMMENT ON FUNCTION probectl.metric_top(text, text, text, timestamptz, timestamptz, integer, double precision) IS 'the k series of the name with the greatest value of the function over the whole range';
+COMMENT ON FUNCTION probectl.metric_top(text, text, text, timestamptz, timestamptz, integer, double precision, interval) IS
+  'the k series of the name with the greatest value of the function over the whole range; step, where it is longer than the range, makes the range one of whole minutes or hours for roll-ups';
 
 -- Upkeep, by the keeper.
 CREATE OR REPLACE FUNCTION probectl_internal.metric_compact(most integer) RETURNS integer
@@ -100,6 +103,26 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION probectl_internal.metric_series_forgotten() IS 'trigger: what workers remember of the tenant''s series is void';
+
+CREATE OR REPLACE FUNCTION probectl_internal.metric_end(test uuid, agent uuid) RETURNS bigint
+  LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pctl_metric_end';
+COMMENT ON FUNCTION probectl_internal.metric_end(uuid, uuid) IS 'puts a marker behind the last sample of each series of a test, or of an agent, that has not ended; number of series';
+
+CREATE OR REPLACE FUNCTION probectl_internal.metric_ending() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  -- With the tenant goes everything it had: nobody is bound then, and there is nothing to say.
+  IF probectl.current_tenant() IS NOT NULL THEN
+    IF TG_ARGV[0] = 'test' THEN
+      PERFORM probectl_internal.metric_end(OLD.test_id, NULL);
+    ELSE
+      PERFORM probectl_internal.metric_end(NULL, OLD.agent_id);
+    END IF;
+  END IF;
+  RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+COMMENT ON FUNCTION probectl_internal.metric_ending() IS 'trigger: series of a test or an agent, which TG_ARGV names, end';
 
 CREATE OR REPLACE FUNCTION probectl_internal.metric_retain() RETURNS bigint
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -144,7 +167,8 @@ BEGIN
   RETURN (
     SELECT json_build_object(
              'items', coalesce(json_agg(json_build_object('series_id', s.series_id, 'name', s.name, 'labels', s.labels,
-               'first_seen', probectl_internal.time_text(s.first_seen), 'last_seen', probectl_internal.time_text(s.last_seen)) ORDER BY s.series_id), '[]'),
+               'first_seen', probectl_internal.time_text(s.first_seen), 'last_seen', probectl_internal.time_text(s.last_seen),
+               'ended_at', probectl_internal.time_text(s.ended_at)) ORDER BY s.series_id), '[]'),
              'next', CASE WHEN count(*) = page THEN (array_agg(s.series_id ORDER BY s.series_id DESC))[1] END)
       FROM (SELECT * FROM probectl.metric_series x
              WHERE x.tenant_id = probectl.current_tenant() AND x.series_id > after_id AND (NOT query ? 'name' OR x.name = query ->> 'name')
@@ -157,8 +181,10 @@ COMMENT ON FUNCTION probectl_api.metrics_series(jsonb, jsonb, jsonb) IS 'GET /v1
 CREATE OR REPLACE FUNCTION probectl_api.metrics_query(params jsonb, query jsonb, request jsonb) RETURNS json
   LANGUAGE plpgsql STABLE AS $$
 DECLARE
-  page integer := probectl_internal.query_integer(query, 'limit', 50, 1, 500);
+  top integer := probectl_internal.query_integer(query, 'top', NULL, 1, 100);
+  page integer := coalesce(top, probectl_internal.query_integer(query, 'limit', 50, 1, 500));
   after_id uuid := coalesce(probectl_internal.input_uuid(query, 'after'), '00000000-0000-0000-0000-000000000000');
+  other uuid := probectl_internal.input_uuid(query, 'with');
   matchers jsonb := probectl_internal.metric_matchers(query ->> 'match');
   wanted text := probectl_internal.input_text(query, 'name', NULL, 200);
   wanted_function text := probectl_internal.input_text(query, 'function', 'avg', 16);
@@ -166,8 +192,9 @@ DECLARE
   since timestamptz := coalesce(probectl_internal.query_time(query, 'start'), until - interval '1 hour');
   seconds integer;
   wanted_q text := coalesce(query ->> 'q', '0.5');
+  greatest_of uuid[];
 BEGIN
-  PERFORM probectl_internal.input_known(query, '{name,match,function,start,end,step,q,limit,after}');
+  PERFORM probectl_internal.input_known(query, '{name,match,function,start,end,step,q,top,with,limit,after}');
   IF wanted_function NOT IN ('avg', 'min', 'max', 'sum', 'count', 'first', 'last', 'delta', 'increase', 'rate', 'quantile') THEN
     PERFORM probectl_internal.invalid('function', '"function" is avg, min, max, sum, count, first, last, delta, increase, rate or quantile');
   END IF;
@@ -177,22 +204,40 @@ BEGIN
   IF until <= since OR until - since > interval '20 years' THEN
     PERFORM probectl_internal.invalid('start', '"start" must be before "end", by 20 years at most');
   END IF;
+  IF top IS NOT NULL AND query ?| '{limit,after}' THEN
+    PERFORM probectl_internal.invalid('top', '"top" is one page: it goes without "limit" and "after"');
+  END IF;
+  IF other IS NOT NULL AND NOT EXISTS (SELECT FROM probectl.metric_series x WHERE x.tenant_id = probectl.current_tenant() AND x.series_id = other) THEN
+    PERFORM probectl_internal.invalid('with', '"with" is no series');
+  END IF;
   -- By default some 300 points; whole minutes and hours where it is that many, so that roll-ups fit.
   seconds := ceil(extract(epoch FROM until - since) / 300);
   seconds := CASE WHEN seconds > 1800 THEN ceil(seconds / 3600.0) * 3600 WHEN seconds > 30 THEN ceil(seconds / 60.0) * 60 ELSE seconds END;
   seconds := probectl_internal.query_integer(query, 'step', seconds, 1, 31536000);
-  -- The start moves back to a whole step, so that the same points come whenever one asks.
+  -- The start moves back to a whole step, so that the same points come whenever one asks; so does an end before the time of samples.
   since := to_timestamp(floor(extract(epoch FROM since) / seconds) * seconds);
+  IF until < probectl.clock_now() - make_interval(days => current_setting('probectl.metric_raw_retention')::integer) THEN
+    until := to_timestamp(ceil(extract(epoch FROM until) / seconds) * seconds);
+  END IF;
+  IF top IS NOT NULL THEN
+    greatest_of := ARRAY(SELECT m.series_id FROM probectl.metric_top(wanted, query ->> 'match', wanted_function, since, until, top, wanted_q::double precision,
+                                                                     make_interval(secs => ceil(extract(epoch FROM until - since) / seconds) * seconds)) m ORDER BY m.value DESC, m.series_id);
+  END IF;
   RETURN (
     SELECT json_build_object(
-             'items', coalesce(json_agg(json_build_object('series_id', s.series_id, 'name', s.name, 'labels', s.labels, 'points', p.points) ORDER BY s.series_id), '[]'),
-             'next', CASE WHEN count(*) = page THEN (array_agg(s.series_id ORDER BY s.series_id DESC))[1] END,
+             'items', coalesce(json_agg(json_build_object('series_id', s.series_id, 'name', s.name, 'labels', s.labels,
+               'correlation', CASE WHEN other IS NOT NULL THEN probectl.metric_correlation(s.series_id, other, since, until, make_interval(secs => seconds)) END,
+               'points', p.points) ORDER BY array_position(greatest_of, s.series_id), s.series_id), '[]'),
+             'next', CASE WHEN top IS NULL AND count(*) = page THEN (array_agg(s.series_id ORDER BY s.series_id DESC))[1] END,
              'function', wanted_function, 'start', probectl_internal.time_text(since), 'end', probectl_internal.time_text(until), 'step', seconds,
-             'collector_running', probectl_internal.derive_running())
+             'relative_error', coalesce(max(p.error), 0), 'collector_running', probectl_internal.derive_running())
       FROM (SELECT * FROM probectl.metric_series x
              WHERE x.tenant_id = probectl.current_tenant() AND x.name = wanted AND x.series_id > after_id AND probectl_internal.metric_matches(x.name, x.labels, matchers)
+               AND (top IS NULL OR x.series_id = ANY (greatest_of))
              ORDER BY x.series_id LIMIT page) s,
-           LATERAL (SELECT coalesce(json_agg(json_build_object('t', (extract(epoch FROM w.at) * 1000)::bigint, 'value', w.value, 'min', w.min, 'max', w.max, 'samples', w.samples) ORDER BY w.at), '[]') AS points
+           LATERAL (SELECT coalesce(json_agg(CASE WHEN w.ended THEN json_build_object('t', (extract(epoch FROM w.at) * 1000)::bigint, 'value', w.value, 'min', w.min, 'max', w.max, 'samples', w.samples, 'ended', true)
+                                                  ELSE json_build_object('t', (extract(epoch FROM w.at) * 1000)::bigint, 'value', w.value, 'min', w.min, 'max', w.max, 'samples', w.samples) END ORDER BY w.at), '[]') AS points,
+                           max(w.error) AS error
                       FROM probectl.metric_window(s.series_id, wanted_function, since, until, make_interval(secs => seconds), wanted_q::double precision) w) p);
 END
 $$;

@@ -15,6 +15,7 @@
 #define CHUNK_MAGIC   0xB1
 #define CODING_XOR    0x10
 #define DECIMALS_MAX  9
+#define WITH_RESTS    0x80
 #define EXACT_INTEGER 9007199254740992.0 /* 2^53: whole numbers up to here are doubles */
 
 static const uint64_t unit_us[] = {1, 1000, 1000000};
@@ -194,6 +195,29 @@ times_put(uint8_t *at, const int64_t *times, uint32_t count, int unit)
 	return at;
 }
 
+static uint8_t *
+rests_put(uint8_t *at, const Chunk *chunk)
+{
+	for (uint32_t i = 0; i < chunk->count; i++)
+	{
+		at = varint_put(at, chunk->rest[i].len);
+		if (chunk->rest[i].len > 0)
+			memcpy(at, chunk->rest[i].at, chunk->rest[i].len);
+		at += chunk->rest[i].len;
+	}
+	return at;
+}
+
+size_t
+chunk_bytes_max(const Chunk *chunk)
+{
+	size_t most = CHUNK_BYTES_MAX;
+
+	for (uint32_t i = 0; chunk->rests && i < chunk->count; i++)
+		most += 2 + chunk->rest[i].len;
+	return most;
+}
+
 size_t
 chunk_encode(uint8_t *out, const Chunk *chunk)
 {
@@ -206,14 +230,19 @@ chunk_encode(uint8_t *out, const Chunk *chunk)
 	for (uint32_t i = 1; i < chunk->count; i++)
 		if (chunk->times[i] <= chunk->times[i - 1])
 			return 0;
+	for (uint32_t i = 0; chunk->rests && i < chunk->count; i++)
+		if (chunk->rest[i].len > CHUNK_REST_MAX)
+			return 0;
 	unit = unit_find(chunk->times, chunk->count);
 	*at++ = CHUNK_MAGIC;
-	*at++ = (uint8_t) chunk->columns;
+	*at++ = (uint8_t) (chunk->columns | (chunk->rests ? WITH_RESTS : 0));
 	*at++ = (uint8_t) unit;
 	at = varint_put(at, chunk->count);
 	at = times_put(at, chunk->times, chunk->count, unit);
 	for (uint32_t i = 0; i < chunk->columns; i++)
 		at = column_put(at, chunk->values[i], chunk->count);
+	if (chunk->rests)
+		at = rests_put(at, chunk);
 	return (size_t) (at - out);
 }
 
@@ -291,6 +320,22 @@ xor_get(const uint8_t *at, const uint8_t *end, double *values, uint32_t count)
 	return at;
 }
 
+static const uint8_t *
+rests_get(const uint8_t *at, const uint8_t *end, Chunk *chunk)
+{
+	for (uint32_t i = 0; i < chunk->count; i++)
+	{
+		uint64_t len;
+
+		at = varint_get(at, end, &len);
+		if (at == NULL || len > CHUNK_REST_MAX || len > (uint64_t) (end - at))
+			return NULL;
+		chunk->rest[i] = (ChunkRest){.at = at, .len = (uint32_t) len};
+		at += len;
+	}
+	return at;
+}
+
 bool
 chunk_decode(Chunk *chunk, const void *data, size_t len)
 {
@@ -298,9 +343,12 @@ chunk_decode(Chunk *chunk, const void *data, size_t len)
 	uint64_t count;
 	int unit;
 
-	if (len < 4 || at[0] != CHUNK_MAGIC || at[1] == 0 || at[1] > CHUNK_COLUMNS_MAX || at[2] > 2)
+	if (len < 4 || at[0] != CHUNK_MAGIC || at[2] > 2)
 		return false;
-	chunk->columns = at[1];
+	chunk->columns = at[1] & (WITH_RESTS - 1);
+	chunk->rests = (at[1] & WITH_RESTS) != 0;
+	if (chunk->columns == 0 || chunk->columns > CHUNK_COLUMNS_MAX)
+		return false;
 	unit = at[2];
 	at = varint_get(at + 3, end, &count);
 	if (at == NULL || count == 0 || count > CHUNK_SAMPLES_MAX)
@@ -321,5 +369,7 @@ chunk_decode(Chunk *chunk, const void *data, size_t len)
 		else
 			return false;
 	}
+	if (chunk->rests && at != NULL)
+		at = rests_get(at, end, chunk);
 	return at == end;
 }

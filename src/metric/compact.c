@@ -4,14 +4,18 @@
  *
  * A series is due when enough samples wait for a chunk, or some have waited long. They are merged by time with what
  * is there, so late and repeated samples end up where they belong, and the hours they touch are
- * rolled up anew from the samples: a roll-up is always that of the samples there are, however late one came.
+ * rolled up anew from the samples: a roll-up is always that of the samples there are, however late one came. Samples that
+ * are no number are in none.
  */
 #include "postgres.h"
+
+#include <math.h>
 
 #include "catalog/pg_type.h"
 #include "core/clock.h"
 #include "core/export.h"
 #include "core/spi.h"
+#include "metric/sketch.h"
 #include "metric/store.h"
 #include "miscadmin.h"
 #include "tenant/context.h"
@@ -43,8 +47,9 @@ typedef struct Rollup
 {
 	int64 width;
 	int64 start; /* of the row that is open */
-	bool open;
+	bool open, ended;
 	double row[ROLLUP_COLUMNS];
+	Sketch sketch;
 	MetricSamples rows;
 } Rollup;
 
@@ -56,11 +61,33 @@ floor_to(int64 time, int64 width)
 	return time - (rest < 0 ? rest + width : rest);
 }
 
+/* What stands behind the columns of the row. */
+static ChunkRest
+row_rest(const Rollup *rollup)
+{
+	bool sketched = rollup->row[ROLLUP_COUNT] > ROLLUP_PLAIN_COUNT;
+	uint8 bytes[1 + SKETCH_BYTES_MAX];
+	size_t len = 1;
+	uint8 *kept;
+
+	if (!sketched && !rollup->ended)
+		return (ChunkRest){0};
+	bytes[0] = rollup->ended ? ROLLUP_ENDED : 0;
+	if (sketched)
+		len += sketch_encode(bytes + 1, &rollup->sketch);
+	kept = palloc(len);
+	memcpy(kept, bytes, len);
+	return (ChunkRest){.at = kept, .len = (uint32) len};
+}
+
 static void
 rollup_close(Rollup *rollup)
 {
 	if (rollup->open)
+	{
 		metric_samples_add(&rollup->rows, rollup->start, rollup->row);
+		rollup->rows.rests[rollup->rows.count - 1] = row_rest(rollup);
+	}
 	rollup->open = false;
 }
 
@@ -74,14 +101,19 @@ rollup_add(Rollup *rollup, int64 time, double value)
 		rollup_close(rollup);
 		rollup->start = floor_to(time, rollup->width);
 		rollup->open = true;
-		row[ROLLUP_COUNT] = row[ROLLUP_SUM] = 0;
-		row[ROLLUP_MIN] = row[ROLLUP_MAX] = value;
+		memset(row, 0, sizeof(rollup->row));
+		rollup->sketch.bins = rollup->sketch.collapses = 0;
 	}
-	row[ROLLUP_COUNT]++;
+	rollup->ended = isnan(value);
+	if (rollup->ended)
+		return;
+	if (row[ROLLUP_COUNT]++ == 0)
+		row[ROLLUP_MIN] = row[ROLLUP_MAX] = value;
 	row[ROLLUP_SUM] += value;
 	row[ROLLUP_MIN] = Min(row[ROLLUP_MIN], value);
 	row[ROLLUP_MAX] = Max(row[ROLLUP_MAX], value);
 	row[ROLLUP_LAST] = value;
+	sketch_add(&rollup->sketch, value, 1);
 }
 
 static void
@@ -91,7 +123,8 @@ rollup_sink(void *state, const Chunk *chunk)
 
 	for (uint32 i = 0; i < chunk->count; i++)
 		for (int level = 1; level < METRIC_LEVELS; level++)
-			rollup_add(&rollup[level], chunk->times[i], chunk->values[0][i]);
+			if (!isnan(chunk->values[0][i]) || metric_is_stale(chunk->values[0][i]))
+				rollup_add(&rollup[level], chunk->times[i], chunk->values[0][i]);
 }
 
 /* Makes the rows of all hours that [first, last] touches. */
@@ -99,11 +132,12 @@ static void
 series_rollup(const pg_uuid_t *tenant, const pg_uuid_t *series, int64 first, int64 last)
 {
 	int64 hour = metric_level_width[METRIC_LEVELS - 1];
-	Rollup rollup[METRIC_LEVELS];
+	Rollup *rollup = palloc(METRIC_LEVELS * sizeof(Rollup));
 
 	for (int level = 1; level < METRIC_LEVELS; level++)
 	{
-		rollup[level] = (Rollup){.width = metric_level_width[level]};
+		memset(&rollup[level], 0, sizeof(Rollup));
+		rollup[level].width = metric_level_width[level];
 		metric_samples_init(&rollup[level].rows, ROLLUP_COLUMNS);
 	}
 	metric_level_read(tenant, series, 0, floor_to(first, hour), floor_to(last, hour) + hour,

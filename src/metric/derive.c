@@ -8,7 +8,8 @@
  * before that, the worker sees the batches again and the tenant's position skips them.
  *
  * What a series is called costs a hash and a look into the registry, so the worker remembers it from pass to pass in
- * `known`. An entry holds while the tenant's epoch does, which moves when a series is deleted.
+ * `known`. An entry holds while the tenant's epoch does, which moves when a series is deleted or ends. A series
+ * that has ended is looked up each time: samples after its end ask whether it goes on (ending.c).
  */
 #include "metric/derive.h"
 
@@ -19,6 +20,7 @@
 #include "core/guc.h"
 #include "core/spi.h"
 #include "executor/tuptable.h"
+#include "metric/ending.h"
 #include "metric/run.h"
 #include "metric/store.h"
 #include "pgstat.h"
@@ -58,8 +60,16 @@ typedef struct Waiting
 	Known *known;
 	MetricSeries *series; /* to be looked up or made; NULL when it is known */
 	MetricAdmission admission;
+	TimestampTz ended; /* DT_NOEND when it has not */
 	MetricSamples samples;
 } Waiting;
+
+/* A series of the registry. */
+typedef struct Seen
+{
+	pg_uuid_t id;
+	TimestampTz ended;
+} Seen;
 
 typedef struct Fold
 {
@@ -95,8 +105,9 @@ static PctlPlan state_write = {
     {UUIDOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}};
 static PctlPlan series_seen = {
     /* One look into the index for each: a generic plan would as soon read all of the tenant's and compare. */
-    "SELECT s.series_id FROM unnest($2) u (id), LATERAL (SELECT m.series_id FROM "
-    "probectl.metric_series m WHERE m.tenant_id = $1 AND m.series_id = u.id OFFSET 0) s",
+    "SELECT s.series_id, coalesce(s.ended_at, 'infinity') FROM unnest($2) u (id), LATERAL (SELECT "
+    "m.series_id, m.ended_at FROM probectl.metric_series m WHERE m.tenant_id = $1 AND m.series_id = "
+    "u.id OFFSET 0) s",
     2,
     {UUIDOID, UUIDARRAYOID}};
 
@@ -145,6 +156,7 @@ waiting_find(Fold *fold, const MetricSource *source, const uint64 *seeds, const 
 	entry->pass = pass;
 	entry->waiting = palloc0(sizeof(Waiting));
 	entry->waiting->known = entry;
+	entry->waiting->ended = DT_NOEND;
 	metric_samples_init(&entry->waiting->samples, 1);
 	if (entry->epoch != fold->epoch)
 	{
@@ -217,14 +229,14 @@ result_row(void *state, TupleTableSlot *slot)
 	MemoryContextSwitchTo(old);
 }
 
-/* Of those not known: which the registry has. */
-static void
-registry_look(Fold *fold)
+/* Of those not known: which the registry has, by identifier. */
+static HTAB *
+registry_read(Fold *fold)
 {
 	Datum *ids = palloc(Max(fold->count, 1) * sizeof(Datum));
 	Datum args[2] = {UUIDPGetDatum(&fold->tenant)};
 	HASHCTL ctl = {
-	    .keysize = sizeof(pg_uuid_t), .entrysize = sizeof(pg_uuid_t), .hcxt = CurrentMemoryContext};
+	    .keysize = sizeof(pg_uuid_t), .entrysize = sizeof(Seen), .hcxt = CurrentMemoryContext};
 	HTAB *seen;
 	uint64 found;
 	int wanted = 0;
@@ -233,30 +245,73 @@ registry_look(Fold *fold)
 		if (fold->waiting[i]->series != NULL)
 			ids[wanted++] = UUIDPGetDatum(&fold->waiting[i]->series->id);
 	if (wanted == 0)
-		return;
+		return NULL;
 	args[1] = PointerGetDatum(
 	    construct_array(ids, wanted, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 	found = pctl_plan_run(&series_seen, args, NULL, false, 0);
 	seen = hash_create("probectl metric series seen", 256, &ctl,
 	                   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (uint64 i = 0; i < found; i++)
-		(void) hash_search(seen, DatumGetUUIDP(pctl_spi_value(i, 1, NULL)), HASH_ENTER, NULL);
-	for (int i = 0; i < fold->count; i++)
+	{
+		Seen *entry = hash_search(seen, DatumGetUUIDP(pctl_spi_value(i, 1, NULL)), HASH_ENTER,
+		                          NULL);
+
+		entry->ended = DatumGetTimestampTz(pctl_spi_value(i, 2, NULL));
+	}
+	return seen;
+}
+
+static void
+registry_look(Fold *fold)
+{
+	HTAB *seen = registry_read(fold);
+
+	for (int i = 0; i < fold->count && seen != NULL; i++)
 	{
 		Waiting *w = fold->waiting[i];
+		Seen *entry;
 
 		if (w->series == NULL)
 			continue;
-		if (hash_search(seen, &w->series->id, HASH_FIND, NULL) == NULL)
+		entry = hash_search(seen, &w->series->id, HASH_FIND, NULL);
+		if (entry == NULL)
 			w->admission = metric_series_admit(&fold->quota, w->series, fold->now);
-		if (w->admission == METRIC_ADMITTED)
-		{
-			/* Another key may have the same series: the name is what counts. */
-			(void) hash_search(seen, &w->series->id, HASH_ENTER, NULL);
+		else
+			w->ended = entry->ended;
+		if (w->admission != METRIC_ADMITTED)
+			continue;
+		/* Another key may have the same series: the name is what counts. */
+		if (entry == NULL)
+			((Seen *) hash_search(seen, &w->series->id, HASH_ENTER, NULL))->ended = DT_NOEND;
+		if (w->ended == DT_NOEND)
 			w->known->epoch = fold->epoch;
-		}
 	}
-	hash_destroy(seen);
+	if (seen != NULL)
+		hash_destroy(seen);
+}
+
+/* What has ended and has later samples. */
+static void
+waiting_ended(Fold *fold)
+{
+	Datum *series = palloc(fold->count * sizeof(Datum));
+	Datum *last = palloc(fold->count * sizeof(Datum));
+	int count = 0;
+
+	for (int i = 0; i < fold->count; i++)
+	{
+		const Waiting *w = fold->waiting[i];
+		int64 n = w->samples.count;
+
+		if (w->admission != METRIC_ADMITTED || n == 0 || w->samples.times[n - 1] <= w->ended)
+			continue;
+		series[count] = UUIDPGetDatum(&w->known->series);
+		last[count++] = TimestampTzGetDatum(w->samples.times[n - 1]);
+	}
+	if (count > 0)
+		metric_ending_ask(&fold->tenant, fold->now, series, last, count);
+	pfree(series);
+	pfree(last);
 }
 
 /* Writes what waits, and counts what is refused. */
@@ -286,6 +341,7 @@ waiting_write(Fold *fold)
 		}
 	}
 	(void) metric_hot_end(hot);
+	waiting_ended(fold);
 	MemoryContextReset(fold->context);
 	fold->waiting = NULL;
 	fold->count = fold->room = 0;

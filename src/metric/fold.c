@@ -33,6 +33,12 @@ metric_function_name(MetricFunction function)
 	return function_names[function];
 }
 
+bool
+metric_function_of_pairs(MetricFunction function)
+{
+	return function == METRIC_DELTA || function == METRIC_INCREASE || function == METRIC_RATE;
+}
+
 int64_t
 metric_fold_buckets(int64_t start, int64_t end, int64_t step, int64_t max)
 {
@@ -72,6 +78,7 @@ bucket_samples(MetricBucket *bucket, const double *values, uint32_t count)
 	bucket->sum += sum;
 	bucket->count += count;
 	bucket->last = values[count - 1];
+	bucket->ended = false;
 }
 
 static void
@@ -95,21 +102,27 @@ bucket_pairs(MetricFold *fold, MetricBucket *bucket, const int64_t *times, const
 	}
 }
 
-void
-metric_fold_samples(MetricFold *fold, const int64_t *times, const double *values, uint32_t count)
+int64_t
+metric_fold_place(const MetricFold *fold, int64_t time)
+{
+	uint64_t n = ((uint64_t) time - (uint64_t) fold->start) / (uint64_t) fold->step;
+
+	return time < fold->start || n >= (uint64_t) fold->buckets ? -1 : (int64_t) n;
+}
+
+/* Samples that are numbers, the first not before the first bucket. */
+static void
+fold_numbers(MetricFold *fold, const int64_t *times, const double *values, uint32_t count)
 {
 	uint32_t i = 0;
 
-	while (i < count && times[i] < fold->start)
-		i++;
 	while (i < count)
 	{
-		int64_t n = (int64_t) (((uint64_t) times[i] - (uint64_t) fold->start) /
-		                       (uint64_t) fold->step);
+		int64_t n = metric_fold_place(fold, times[i]);
 		uint32_t next = i + 1;
 		int64_t end;
 
-		if (n >= fold->buckets)
+		if (n < 0)
 			return;
 		end = fold->start + (n + 1) * fold->step;
 		/* Most chunks lie in one bucket as a whole. */
@@ -124,16 +137,50 @@ metric_fold_samples(MetricFold *fold, const int64_t *times, const double *values
 	}
 }
 
-void
-metric_fold_rollup(MetricFold *fold, int64_t time, double count, double sum, double min, double max,
-                   double last)
+static void
+fold_marker(MetricFold *fold, int64_t time)
 {
-	MetricBucket *bucket;
-	uint64_t n = ((uint64_t) time - (uint64_t) fold->start) / (uint64_t) fold->step;
+	int64_t n = metric_fold_place(fold, time);
 
-	if (time < fold->start || n >= (uint64_t) fold->buckets)
+	fold->has_before = false;
+	if (n >= 0)
+		fold->bucket[n].ended = true;
+}
+
+void
+metric_fold_samples(MetricFold *fold, const int64_t *times, const double *values, uint32_t count)
+{
+	uint32_t i = 0;
+
+	while (i < count && times[i] < fold->start)
+		i++;
+	while (i < count)
+	{
+		uint32_t next = i;
+
+		while (next < count && !isnan(values[next]))
+			next++;
+		if (next > i)
+			fold_numbers(fold, times + i, values + i, next - i);
+		if (next < count && metric_is_stale(values[next]))
+			fold_marker(fold, times[next]);
+		i = next + 1;
+	}
+}
+
+void
+metric_fold_rollup(MetricFold *fold, const Chunk *chunk, uint32_t i)
+{
+	int64_t n = metric_fold_place(fold, chunk->times[i]);
+	double min = chunk->values[ROLLUP_MIN][i], max = chunk->values[ROLLUP_MAX][i];
+	MetricBucket *bucket;
+
+	if (n < 0)
 		return;
 	bucket = &fold->bucket[n];
+	bucket->ended = chunk->rest[i].len > 0 && (chunk->rest[i].at[0] & ROLLUP_ENDED) != 0;
+	if (chunk->values[ROLLUP_COUNT][i] == 0)
+		return;
 	if (bucket->count == 0)
 	{
 		bucket->min = min;
@@ -141,18 +188,15 @@ metric_fold_rollup(MetricFold *fold, int64_t time, double count, double sum, dou
 	}
 	bucket->min = min < bucket->min ? min : bucket->min;
 	bucket->max = max > bucket->max ? max : bucket->max;
-	bucket->sum += sum;
-	bucket->count += count;
-	bucket->last = last;
+	bucket->sum += chunk->values[ROLLUP_SUM][i];
+	bucket->count += chunk->values[ROLLUP_COUNT][i];
+	bucket->last = chunk->values[ROLLUP_LAST][i];
 }
 
 bool
 metric_fold_value(const MetricBucket *bucket, MetricFunction function, double *value)
 {
-	bool of_pairs = function == METRIC_DELTA || function == METRIC_INCREASE ||
-	                function == METRIC_RATE;
-
-	if (of_pairs ? bucket->pairs == 0 : bucket->count == 0)
+	if (metric_function_of_pairs(function) ? bucket->pairs == 0 : bucket->count == 0)
 		return false;
 	switch (function)
 	{

@@ -4,7 +4,8 @@
  *
  * Bucket i covers [start + i * step, start + (i + 1) * step). Samples are handed in ascending order, each time once.
  * For rates a sample is paired with the one before it in the range; the pair belongs to the bucket of the later one, so
- * that increases of neighbouring buckets add up to that of the range and nothing is extrapolated.
+ * that increases of neighbouring buckets add up to that of the range and nothing is extrapolated. A marker
+ * (METRIC_STALE) is no sample: the bucket has ended, and no pair reaches over it. A sample that is no number is left out.
  */
 #ifndef PCTL_METRIC_FOLD_H
 #define PCTL_METRIC_FOLD_H
@@ -12,6 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "metric/chunk.h"
 
 typedef struct MetricBucket
 {
@@ -21,6 +24,7 @@ typedef struct MetricBucket
 	double increase; /* the same, where a value that falls started again from 0 */
 	int64_t covered; /* microseconds between the samples of the pairs */
 	int64_t pairs;
+	bool ended; /* the last thing in it is that the series ended */
 } MetricBucket;
 
 typedef struct MetricFold
@@ -54,6 +58,9 @@ typedef enum MetricFunction
 MetricFunction metric_function_find(const char *name, size_t len);
 const char *metric_function_name(MetricFunction function);
 
+/* Of differences between samples. */
+bool metric_function_of_pairs(MetricFunction function);
+
 /* Buckets the range takes; 0 when it is empty, -1 when step is not above 0 or there would be more than max. */
 int64_t metric_fold_buckets(int64_t start, int64_t end, int64_t step, int64_t max);
 
@@ -61,9 +68,11 @@ int64_t metric_fold_buckets(int64_t start, int64_t end, int64_t step, int64_t ma
 void metric_fold_samples(MetricFold *fold, const int64_t *times, const double *values,
                          uint32_t count);
 
-/* One row of a roll-up: its time is the start of what it covers, which lies in one bucket. */
-void metric_fold_rollup(MetricFold *fold, int64_t time, double count, double sum, double min,
-                        double max, double last);
+/* Row i of a chunk of a roll-up: its time is the start of what it covers, which lies in one bucket. */
+void metric_fold_rollup(MetricFold *fold, const Chunk *chunk, uint32_t i);
+
+/* The bucket a time lies in; -1 when it lies in none. */
+int64_t metric_fold_place(const MetricFold *fold, int64_t time);
 
 /* False when the bucket has no answer: no sample, or for rates no pair. Not for METRIC_QUANTILE. */
 bool metric_fold_value(const MetricBucket *bucket, MetricFunction function, double *value);

@@ -20,7 +20,7 @@ GRANT EXECUTE ON FUNCTION
   probectl.metric_read(uuid, timestamptz, timestamptz),
   probectl.metric_window(uuid, text, timestamptz, timestamptz, interval, double precision),
   probectl.metric_query(text, text, text, timestamptz, timestamptz, interval, double precision),
-  probectl.metric_top(text, text, text, timestamptz, timestamptz, integer, double precision),
+  probectl.metric_top(text, text, text, timestamptz, timestamptz, integer, double precision, interval),
   probectl.metric_correlation(uuid, uuid, timestamptz, timestamptz, interval),
   probectl.metric_append(bytea),
   probectl_internal.metric_matchers(text), probectl_internal.metric_matches(text, jsonb, jsonb)
@@ -29,3 +29,11 @@ GRANT EXECUTE ON FUNCTION probectl_internal.metric_compact(integer), probectl_in
 
 CREATE TRIGGER quota BEFORE INSERT OR DELETE ON probectl.metric_series FOR EACH ROW EXECUTE FUNCTION probectl_internal.quota_count('series');
 CREATE TRIGGER forgotten AFTER DELETE ON probectl.metric_series FOR EACH STATEMENT EXECUTE FUNCTION probectl_internal.metric_series_forgotten();
+CREATE TRIGGER series_end AFTER DELETE ON probectl.test FOR EACH ROW EXECUTE FUNCTION probectl_internal.metric_ending('test');
+CREATE TRIGGER series_pause AFTER UPDATE ON probectl.test FOR EACH ROW
+  WHEN (OLD.enabled AND NOT NEW.enabled OR (OLD.type, OLD.target, OLD.agent_id, OLD.params -> 'port') IS DISTINCT FROM (NEW.type, NEW.target, NEW.agent_id, NEW.params -> 'port'))
+  EXECUTE FUNCTION probectl_internal.metric_ending('test');
+-- Before: a deleted agent is taken out of its series.
+CREATE TRIGGER series_end BEFORE DELETE ON probectl.agent FOR EACH ROW EXECUTE FUNCTION probectl_internal.metric_ending('agent');
+CREATE TRIGGER series_revoke AFTER UPDATE OF revoked_at ON probectl.agent FOR EACH ROW WHEN (OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL)
+  EXECUTE FUNCTION probectl_internal.metric_ending('agent');

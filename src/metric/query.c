@@ -3,8 +3,12 @@
  * query.c -- reading series: samples, buckets, correlation. Set-returning, for SQL and for the API.
  *
  * Who may read a series is decided by row-level security on metric_series, asked as the caller; then its samples, on which
- * nobody has a grant, are read as probectl_owner. What is older than samples are kept comes from
- * roll-ups, where the function can be had from them.
+ * nobody has a grant, are read as probectl_owner. That is for the length of a call, as security definer functions do, so it
+ * is safe in a parallel worker, which knows the principal as well (tenant/context.c).
+ *
+ * Where the level of a roll-up answers as well as samples it is read instead: it is exact for whatever
+ * metric_hot does not touch. Samples are read where the buckets are no whole minutes, where compaction has not been, and for
+ * what roll-ups do not know. Quantiles over more than a day come from sketches, with the error they have.
  */
 #include "postgres.h"
 
@@ -18,6 +22,7 @@
 #include "core/spi.h"
 #include "funcapi.h"
 #include "metric/fold.h"
+#include "metric/sketch.h"
 #include "metric/store.h"
 #include "port/pg_bswap.h"
 #include "tenant/context.h"
@@ -27,14 +32,17 @@
 
 #define BUCKETS_MAX 11000
 
+/* Quantiles of shorter ranges are of the samples, where there are any. */
+#define EXACT_QUANTILE_US USECS_PER_DAY
+
 static PctlPlan series_visible = {
     "SELECT FROM probectl.metric_series WHERE tenant_id = $1 AND series_id = $2",
     2,
     {UUIDOID, UUIDOID}};
 
 static const bool of_rollups[METRIC_FUNCTIONS] = {
-    [METRIC_AVG] = true, [METRIC_MIN] = true,   [METRIC_MAX] = true,
-    [METRIC_SUM] = true, [METRIC_COUNT] = true, [METRIC_LAST] = true,
+    [METRIC_AVG] = true,   [METRIC_MIN] = true,  [METRIC_MAX] = true,      [METRIC_SUM] = true,
+    [METRIC_COUNT] = true, [METRIC_LAST] = true, [METRIC_QUANTILE] = true,
 };
 
 /* One series over a range. */
@@ -51,8 +59,20 @@ typedef struct Answer
 {
 	MetricBucket *bucket;
 	double *value;
+	double *error; /* relative, that the value may have */
 	bool *given;
 } Answer;
+
+/* Buckets of roll-ups or samples while they go by; for quantiles the sketch of the one that is open. */
+typedef struct Reading
+{
+	const Range *range;
+	Answer *answer;
+	MetricFold fold;
+	bool sketching;
+	int64 open; /* bucket of the sketch; -1 before the first */
+	Sketch sketch, part;
+} Reading;
 
 /* Trusted from here to reading_end. False when the caller sees no such series. */
 static bool
@@ -105,19 +125,79 @@ range_open(Range *range, FunctionCallInfo fcinfo, int place)
 		refuse("step", "step must be above 0 and make at most 11000 points of the range");
 }
 
+/* The quantile of the bucket that was open, and opens the next. */
+static void
+reading_turn(Reading *reading, int64 next)
+{
+	Answer *answer = reading->answer;
+	int64 i = reading->open;
+
+	if (i == next)
+		return;
+	if (i >= 0 && reading->sketch.bins > 0)
+	{
+		double value = sketch_quantile(&reading->sketch, reading->range->quantile);
+
+		/* The extremes are known exactly. */
+		answer->value[i] = Min(Max(value, answer->bucket[i].min), answer->bucket[i].max);
+		answer->error[i] = sketch_error(&reading->sketch);
+		answer->given[i] = true;
+	}
+	reading->open = next;
+	reading->sketch.bins = reading->sketch.collapses = 0;
+}
+
 static void
 fold_sink(void *state, const Chunk *chunk)
 {
-	metric_fold_samples(state, chunk->times, chunk->values[0], chunk->count);
+	Reading *reading = state;
+
+	metric_fold_samples(&reading->fold, chunk->times, chunk->values[0], chunk->count);
+	for (uint32 i = 0; reading->sketching && i < chunk->count; i++)
+	{
+		if (isnan(chunk->values[0][i]))
+			continue;
+		reading_turn(reading, metric_fold_place(&reading->fold, chunk->times[i]));
+		sketch_add(&reading->sketch, chunk->values[0][i], 1);
+	}
+}
+
+static void
+sketch_row(Reading *reading, const Chunk *chunk, uint32 i)
+{
+	double count = chunk->values[ROLLUP_COUNT][i];
+	const ChunkRest *rest = &chunk->rest[i];
+
+	if (count <= ROLLUP_PLAIN_COUNT)
+	{
+		if (count > 0)
+			sketch_add(&reading->sketch, chunk->values[ROLLUP_MIN][i], 1);
+		if (count > 1)
+			sketch_add(&reading->sketch, chunk->values[ROLLUP_MAX][i], 1);
+		return;
+	}
+	if (rest->len < 1 || !sketch_decode(&reading->part, rest->at + 1, rest->len - 1))
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+		                errmsg("a roll-up of the metric series does not decode")));
+	sketch_merge(&reading->sketch, &reading->part);
 }
 
 static void
 rollup_sink(void *state, const Chunk *chunk)
 {
+	Reading *reading = state;
+
 	for (uint32 i = 0; i < chunk->count; i++)
-		metric_fold_rollup(state, chunk->times[i], chunk->values[ROLLUP_COUNT][i],
-		                   chunk->values[ROLLUP_SUM][i], chunk->values[ROLLUP_MIN][i],
-		                   chunk->values[ROLLUP_MAX][i], chunk->values[ROLLUP_LAST][i]);
+	{
+		int64 place = metric_fold_place(&reading->fold, chunk->times[i]);
+
+		if (reading->sketching && place >= 0)
+		{
+			reading_turn(reading, place);
+			sketch_row(reading, chunk, i);
+		}
+		metric_fold_rollup(&reading->fold, chunk, i);
+	}
 }
 
 static void
@@ -138,72 +218,120 @@ level_from(const Range *range, int days)
 	return Min(range->start + (behind + range->step - 1) / range->step * range->step, range->end);
 }
 
-/* Buckets before `to` come from a roll-up level: its rows must lie in one bucket each. */
-static void
-level_check(const Range *range, int level)
+/* Whether rows of the level lie in one bucket each. */
+static bool
+level_fits(const Range *range, int level)
 {
 	int64 width = metric_level_width[level];
 
+	return of_rollups[range->function] && range->start % width == 0 && range->step % width == 0;
+}
+
+/* Samples of [.., to) are not kept any more: it must be possible to do without. */
+static void
+level_check(const Range *range, int level, int64 to)
+{
 	if (!of_rollups[range->function])
 		refuse("start", psprintf("\"%s\" needs samples, and those are kept for %d days",
 		                         metric_function_name(range->function), pctl_metric_raw_retention));
-	if (range->start % width != 0 || range->step % width != 0)
+	if (!level_fits(range, level) || to % metric_level_width[level] != 0)
 		refuse("step",
-		       psprintf("so far back there is one row a%s: start and step must be whole %ss",
+		       psprintf("so far back there is one row a%s: start, end and step must be whole %ss",
 		                level == 1 ? " minute" : "n hour", level == 1 ? "minute" : "hour"));
 }
 
 static void
-range_fold(const Range *range, MetricFold *fold)
+level_read(Reading *reading, int level, int64 from, int64 to)
 {
-	int64 samples_from = level_from(range, pctl_metric_raw_retention);
-	int64 minutes_from = Min(level_from(range, pctl_metric_minute_retention), samples_from);
+	if (from < to)
+		metric_level_read(&reading->range->tenant, &reading->range->series, level, from, to,
+		                  level == 0 ? fold_sink : rollup_sink, reading);
+}
 
-	if (minutes_from > range->start)
+static int64
+floor_to(int64 time, int64 width)
+{
+	int64 rest = time % width;
+
+	return time - (rest < 0 ? rest + width : rest);
+}
+
+/* The coarsest level that answers for samples that are there; 0 when none does. */
+static int
+level_best(const Range *range)
+{
+	int level = METRIC_LEVELS - 1;
+
+	while (level > 0 && !level_fits(range, level))
+		level--;
+	return level;
+}
+
+/* [from, end), of which samples are kept: from the level as far as it says what samples do. */
+static void
+kept_read(Reading *reading, int level, int64 from)
+{
+	const Range *range = reading->range;
+	int64 rolled = from;
+
+	if (level > 0)
 	{
-		level_check(range, 2);
-		metric_level_read(&range->tenant, &range->series, 2, range->start, minutes_from,
-		                  rollup_sink, fold);
+		rolled = Min(metric_hot_start(&range->tenant, &range->series), range->end);
+		rolled = Max(floor_to(rolled, metric_level_width[level]), from);
 	}
-	if (samples_from > minutes_from)
-	{
-		level_check(range, 1);
-		metric_level_read(&range->tenant, &range->series, 1, minutes_from, samples_from,
-		                  rollup_sink, fold);
-	}
-	if (range->end > samples_from)
-		metric_level_read(&range->tenant, &range->series, 0, samples_from, range->end, fold_sink,
-		                  fold);
+	level_read(reading, level, from, rolled);
+	level_read(reading, 0, rolled, range->end);
 }
 
 static void
-range_quantiles(const Range *range, Answer *answer)
+range_fold(Reading *reading)
 {
-	MetricFold fold = {.start = range->start,
-	                   .step = range->step,
-	                   .buckets = range->buckets,
-	                   .bucket = answer->bucket};
-	MetricSamples samples;
-	int64 first = 0;
+	const Range *range = reading->range;
+	int64 samples_from = level_from(range, pctl_metric_raw_retention);
+	int64 minutes_from = Min(level_from(range, pctl_metric_minute_retention), samples_from);
+	int level = level_best(range);
 
-	if (level_from(range, pctl_metric_raw_retention) > range->start)
-		level_check(range, 1);
+	if (minutes_from > range->start)
+		level_check(range, 2, minutes_from);
+	if (samples_from > minutes_from)
+		level_check(range, 1, samples_from);
+	level_read(reading, 2, range->start, minutes_from);
+	level_read(reading, Max(level, 1), minutes_from, samples_from);
+	kept_read(reading, level, samples_from);
+	if (reading->sketching)
+		reading_turn(reading, -1);
+}
+
+/* Of the samples themselves. */
+static void
+range_quantiles(Reading *reading)
+{
+	const Range *range = reading->range;
+	Answer *answer = reading->answer;
+	MetricSamples samples;
+	int64 first = 0, kept = 0;
+
 	metric_samples_init(&samples, 1);
 	metric_level_read(&range->tenant, &range->series, 0, range->start, range->end, samples_sink,
 	                  &samples);
-	for (int64 i = 0; i < range->buckets; i++)
+	for (int64 at = 0; at < samples.count; at += CHUNK_SAMPLES_MAX)
+		metric_fold_samples(&reading->fold, samples.times + at, samples.values[0] + at,
+		                    (uint32_t) Min(CHUNK_SAMPLES_MAX, samples.count - at));
+	for (int64 i = 0; i < samples.count; i++)
 	{
-		int64 next = first, end = range->start + (i + 1) * range->step;
+		samples.times[kept] = samples.times[i];
+		samples.values[0][kept] = samples.values[0][i];
+		kept += isnan(samples.values[0][i]) ? 0 : 1;
+	}
+	while (first < kept)
+	{
+		int64 place = metric_fold_place(&reading->fold, samples.times[first]), next = first + 1;
 
-		while (next < samples.count && samples.times[next] < end)
+		while (next < kept && metric_fold_place(&reading->fold, samples.times[next]) == place)
 			next++;
-		if (next == first)
-			continue;
-		metric_fold_samples(&fold, samples.times + first, samples.values[0] + first,
-		                    (uint32) (next - first));
-		answer->value[i] = metric_quantile(samples.values[0] + first, next - first,
-		                                   range->quantile);
-		answer->given[i] = true;
+		answer->value[place] = metric_quantile(samples.values[0] + first, next - first,
+		                                       range->quantile);
+		answer->given[place] = true;
 		first = next;
 	}
 }
@@ -211,32 +339,40 @@ range_quantiles(const Range *range, Answer *answer)
 static Answer
 range_answer(const Range *range)
 {
-	Answer answer = {.bucket = palloc0(Max(range->buckets, 1) * sizeof(MetricBucket)),
-	                 .value = palloc0(Max(range->buckets, 1) * sizeof(double)),
-	                 .given = palloc0(Max(range->buckets, 1) * sizeof(bool))};
-	MetricFold fold = {.start = range->start,
-	                   .step = range->step,
-	                   .buckets = range->buckets,
-	                   .bucket = answer.bucket};
+	int64 room = Max(range->buckets, 1);
+	Answer answer = {.bucket = palloc0(room * sizeof(MetricBucket)),
+	                 .value = palloc0(room * sizeof(double)),
+	                 .error = palloc0(room * sizeof(double)),
+	                 .given = palloc0(room * sizeof(bool))};
+	Reading *reading = palloc0(sizeof(Reading));
+	bool exact = range->end - range->start <= EXACT_QUANTILE_US || level_best(range) == 0;
 
 	if (range->buckets == 0)
 		return answer;
-	if (range->function == METRIC_QUANTILE)
+	reading->range = range;
+	reading->answer = &answer;
+	reading->open = -1;
+	reading->fold = (MetricFold){.start = range->start,
+	                             .step = range->step,
+	                             .buckets = range->buckets,
+	                             .bucket = answer.bucket,
+	                             .pairs = metric_function_of_pairs(range->function)};
+	if (range->function == METRIC_QUANTILE && exact &&
+	    level_from(range, pctl_metric_raw_retention) == range->start)
 	{
-		range_quantiles(range, &answer);
+		range_quantiles(reading);
 		return answer;
 	}
-	fold.pairs = range->function == METRIC_DELTA || range->function == METRIC_INCREASE ||
-	             range->function == METRIC_RATE;
-	range_fold(range, &fold);
-	for (int64 i = 0; i < range->buckets; i++)
+	reading->sketching = range->function == METRIC_QUANTILE;
+	range_fold(reading);
+	for (int64 i = 0; i < range->buckets && !reading->sketching; i++)
 		answer.given[i] = metric_fold_value(&answer.bucket[i], range->function, &answer.value[i]);
 	return answer;
 }
 
 PCTL_FUNCTION(pctl_metric_window);
 
-/* probectl.metric_window(series, function, start, end, step, q) -> setof (at, value, min, max, samples) */
+/* probectl.metric_window(series, function, start, end, step, q) -> setof (at, value, min, max, samples, ended, error) */
 Datum
 pctl_metric_window(PG_FUNCTION_ARGS)
 {
@@ -262,12 +398,18 @@ pctl_metric_window(PG_FUNCTION_ARGS)
 		for (int64 i = 0; i < range.buckets; i++)
 		{
 			MetricBucket *bucket = &answer.bucket[i];
-			Datum values[5] = {TimestampTzGetDatum(range.start + i * range.step),
-			                   Float8GetDatum(answer.value[i]), Float8GetDatum(bucket->min),
-			                   Float8GetDatum(bucket->max), Int64GetDatum((int64) bucket->count)};
-			bool nulls[5] = {false};
+			Datum values[7] = {TimestampTzGetDatum(range.start + i * range.step),
+			                   Float8GetDatum(answer.value[i]),
+			                   Float8GetDatum(bucket->min),
+			                   Float8GetDatum(bucket->max),
+			                   Int64GetDatum((int64) bucket->count),
+			                   BoolGetDatum(bucket->ended),
+			                   Float8GetDatum(answer.error[i])};
+			bool nulls[7] = {false};
 
-			if (answer.given[i])
+			nulls[1] = nulls[6] = !answer.given[i];
+			nulls[2] = nulls[3] = bucket->count == 0;
+			if (answer.given[i] || bucket->ended)
 				tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
 	}
@@ -284,7 +426,7 @@ read_sink(void *state, const Chunk *chunk)
 	{
 		Datum values[2] = {TimestampTzGetDatum(chunk->times[i]),
 		                   Float8GetDatum(chunk->values[0][i])};
-		bool nulls[2] = {false};
+		bool nulls[2] = {false, metric_is_stale(chunk->values[0][i])};
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
@@ -406,7 +548,7 @@ packed_series(Packed *packed, MetricHot *hot, const pg_uuid_t *tenant)
 		samples.times[i] = (int64) packed_word(packed);
 		bits = packed_word(packed);
 		memcpy(&value, &bits, sizeof(value));
-		if (!IS_VALID_TIMESTAMP(samples.times[i]) || isinf(value) || isnan(value))
+		if (!IS_VALID_TIMESTAMP(samples.times[i]) || isinf(value))
 			refuse("samples", "a time or a value is out of range");
 		samples.values[0][i] = value;
 	}

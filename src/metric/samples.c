@@ -18,9 +18,15 @@ metric_samples_init(MetricSamples *samples, uint32 columns)
 }
 
 static void *
-array_grow(MemoryContext context, void *old, int64 room)
+array_grow(MemoryContext context, void *old, int64 size)
 {
-	return old == NULL ? MemoryContextAllocHuge(context, room * 8) : repalloc_huge(old, room * 8);
+	return old == NULL ? MemoryContextAllocHuge(context, size) : repalloc_huge(old, size);
+}
+
+static bool
+has_rests(const MetricSamples *samples)
+{
+	return samples->columns > 1;
 }
 
 void
@@ -29,9 +35,12 @@ metric_samples_reserve(MetricSamples *samples, int64 more)
 	if (samples->count + more <= samples->room)
 		return;
 	samples->room = Max(Max(samples->room * 2, samples->count + more), ROOM_MIN);
-	samples->times = array_grow(samples->context, samples->times, samples->room);
+	samples->times = array_grow(samples->context, samples->times, samples->room * 8);
 	for (uint32 i = 0; i < samples->columns; i++)
-		samples->values[i] = array_grow(samples->context, samples->values[i], samples->room);
+		samples->values[i] = array_grow(samples->context, samples->values[i], samples->room * 8);
+	if (has_rests(samples))
+		samples->rests = array_grow(samples->context, samples->rests,
+		                            samples->room * (int64) sizeof(ChunkRest));
 }
 
 void
@@ -41,6 +50,8 @@ metric_samples_add(MetricSamples *samples, int64 time, const double *values)
 	samples->times[samples->count] = time;
 	for (uint32 i = 0; i < samples->columns; i++)
 		samples->values[i][samples->count] = values[i];
+	if (has_rests(samples))
+		samples->rests[samples->count] = (ChunkRest){0};
 	samples->count++;
 }
 
@@ -52,6 +63,8 @@ metric_samples_add_chunk(MetricSamples *samples, const Chunk *chunk)
 	for (uint32 i = 0; i < samples->columns; i++)
 		memcpy(samples->values[i] + samples->count, chunk->values[i],
 		       chunk->count * sizeof(double));
+	if (has_rests(samples))
+		memcpy(samples->rests + samples->count, chunk->rest, chunk->count * sizeof(ChunkRest));
 	samples->count += chunk->count;
 }
 
@@ -101,6 +114,8 @@ metric_samples_sort(MetricSamples *samples)
 		sorted.times[sorted.count] = places[i].time;
 		for (uint32 c = 0; c < samples->columns; c++)
 			sorted.values[c][sorted.count] = samples->values[c][places[i].at];
+		if (has_rests(samples))
+			sorted.rests[sorted.count] = samples->rests[places[i].at];
 		sorted.count++;
 	}
 	pfree(places);
@@ -117,6 +132,8 @@ metric_samples_merge(MetricSamples *older, const MetricSamples *newer)
 	memcpy(older->times + older->count, newer->times, newer->count * sizeof(int64));
 	for (uint32 i = 0; i < older->columns; i++)
 		memcpy(older->values[i] + older->count, newer->values[i], newer->count * sizeof(double));
+	if (has_rests(older))
+		memcpy(older->rests + older->count, newer->rests, newer->count * sizeof(ChunkRest));
 	older->count += newer->count;
 	metric_samples_sort(older);
 }

@@ -9,13 +9,14 @@
 
 #include "metric/chunk.h"
 
-/* One column for samples, ROLLUP_COLUMNS for roll-ups. */
+/* One column for samples, ROLLUP_COLUMNS and rests for roll-ups. */
 typedef struct MetricSamples
 {
 	uint32 columns;
 	int64 count, room;
 	int64 *times;
 	double *values[CHUNK_COLUMNS_MAX];
+	ChunkRest *rests;      /* of roll-ups only; whoever adds a row keeps its bytes */
 	MemoryContext context; /* of the arrays */
 } MetricSamples;
 

@@ -9,15 +9,18 @@ CREATE TABLE probectl.metric_series (
   test_id uuid,
   first_seen timestamptz NOT NULL,
   last_seen timestamptz NOT NULL,
+  ended_at timestamptz,
   PRIMARY KEY (tenant_id, series_id),
   UNIQUE (tenant_id, hash),
   FOREIGN KEY (tenant_id, agent_id) REFERENCES probectl.agent ON DELETE SET NULL (agent_id)
 ) WITH (fillfactor = 80);
 CREATE INDEX metric_series_name ON probectl.metric_series (tenant_id, name);
 CREATE INDEX metric_series_agent ON probectl.metric_series (tenant_id, agent_id);
+CREATE INDEX metric_series_test ON probectl.metric_series (tenant_id, test_id);
 COMMENT ON TABLE probectl.metric_series IS 'a name and labels that samples are kept under';
 COMMENT ON COLUMN probectl.metric_series.hash IS 'SHA-256 of name and labels in canonical form (metric/series.c); series_id is its beginning as a UUID of version 8';
 COMMENT ON COLUMN probectl.metric_series.agent_id IS 'agent whose certificate sent the samples; NULL when the agent was deleted';
+COMMENT ON COLUMN probectl.metric_series.ended_at IS 'time of the marker behind the last sample: the test or the agent is gone or paused; NULL while samples come';
 
 CREATE TABLE probectl.metric_hot (
   tenant_id uuid NOT NULL,
@@ -48,7 +51,7 @@ CREATE TABLE probectl.metric_chunk (
 );
 ALTER TABLE probectl.metric_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
 COMMENT ON TABLE probectl.metric_chunk IS 'samples in order, each time once, chunks of a series and level never overlap; metric/chunk.h is the format of data';
-COMMENT ON COLUMN probectl.metric_chunk.level IS '0 samples, 1 a row a minute, 2 a row an hour (count, sum, min, max, last)';
+COMMENT ON COLUMN probectl.metric_chunk.level IS '0 samples, 1 a row a minute, 2 a row an hour (count, sum, min, max, last, and a sketch of how the values are spread)';
 
 CREATE TABLE probectl.metric_state (
   tenant_id uuid PRIMARY KEY REFERENCES probectl.tenant ON DELETE CASCADE,
@@ -63,7 +66,7 @@ CREATE TABLE probectl.metric_state (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE probectl.metric_state IS 'how far the tenant''s results are in the store, and what became of their samples: each ended in exactly one of the counts';
 COMMENT ON COLUMN probectl.metric_state.next_xid IS 'ledger position: moves in the transaction that stores the samples, so that none is lost or stored twice';
-COMMENT ON COLUMN probectl.metric_state.epoch IS 'grows when a series is deleted: what a worker remembers of series is void then';
+COMMENT ON COLUMN probectl.metric_state.epoch IS 'grows when a series is deleted or ends: what a worker remembers of series is void then';
 COMMENT ON COLUMN probectl.metric_state.refused_agent IS 'samples of new series over the limit of their agent';
 COMMENT ON COLUMN probectl.metric_state.refused_tenant IS 'samples of new series over the tenant''s quota of series';
 COMMENT ON COLUMN probectl.metric_state.too_old IS 'samples older than probectl.metric_raw_retention';

@@ -70,6 +70,10 @@ static PctlPlan hot_read = {"SELECT data FROM probectl.metric_hot WHERE tenant_i
                             "series_id = $2 AND t1 >= $3 AND t0 < $4 ORDER BY xid, n",
                             4,
                             {UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
+static PctlPlan hot_start = {
+    "SELECT min(t0) FROM probectl.metric_hot WHERE tenant_id = $1 AND series_id = $2",
+    2,
+    {UUIDOID, UUIDOID}};
 static PctlPlan chunk_read = {"SELECT data FROM probectl.metric_chunk WHERE tenant_id = $1 AND "
                               "series_id = $2 AND level = $3 AND t0 < $5 AND t0 >= coalesce("
                               "  (SELECT max(c.t0) FROM probectl.metric_chunk c WHERE c.tenant_id "
@@ -104,12 +108,16 @@ chunk_fill(Chunk *chunk, const MetricSamples *samples, int64 first, uint32 count
 	memcpy(chunk->times, samples->times + first, count * sizeof(int64));
 	for (uint32 i = 0; i < samples->columns; i++)
 		memcpy(chunk->values[i], samples->values[i] + first, count * sizeof(double));
+	chunk->rests = samples->columns > 1;
+	if (chunk->rests)
+		memcpy(chunk->rest, samples->rests + first, count * sizeof(ChunkRest));
 }
 
 static bytea *
 chunk_bytes(const Chunk *chunk)
 {
-	static uint8 bytes[CHUNK_BYTES_MAX];
+	static uint8 plain[CHUNK_BYTES_MAX];
+	uint8 *bytes = chunk->rests ? palloc(chunk_bytes_max(chunk)) : plain;
 	size_t len = chunk_encode(bytes, chunk);
 	bytea *data;
 
@@ -118,17 +126,20 @@ chunk_bytes(const Chunk *chunk)
 	data = palloc(VARHDRSZ + len);
 	SET_VARSIZE(data, VARHDRSZ + len);
 	memcpy(VARDATA(data), bytes, len);
+	if (bytes != plain)
+		pfree(bytes);
 	return data;
 }
 
+/* Rests stay in the value, or in a copy in the current context. */
 static bool
 chunk_open(Chunk *chunk, Datum value, uint32 columns)
 {
 	bytea *data = DatumGetByteaPP(value);
 	bool good = chunk_decode(chunk, VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data)) &&
-	            chunk->columns == columns;
+	            chunk->columns == columns && chunk->rests == (columns > 1);
 
-	if ((Pointer) data != DatumGetPointer(value))
+	if ((Pointer) data != DatumGetPointer(value) && !(good && chunk->rests))
 		pfree(data);
 	return good;
 }
@@ -362,8 +373,8 @@ metric_level_put(const pg_uuid_t *tenant, const pg_uuid_t *series, int level,
 		    construct_array(gone, taken, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
 		pctl_plan_run(&chunk_delete, args, NULL, false, 0);
 	}
-	SPI_freetuptable(table);
 	level_insert(args, &all);
+	SPI_freetuptable(table);
 }
 
 /* What of the chunk lies in [from, to), handed on. */
@@ -383,9 +394,23 @@ sink_part(MetricSink sink, void *state, Chunk *chunk, int64 from, int64 to)
 		memmove(chunk->times, chunk->times + first, (next - first) * sizeof(int64));
 		for (uint32 i = 0; i < chunk->columns; i++)
 			memmove(chunk->values[i], chunk->values[i] + first, (next - first) * sizeof(double));
+		if (chunk->rests)
+			memmove(chunk->rest, chunk->rest + first, (next - first) * sizeof(ChunkRest));
 	}
 	chunk->count = next - first;
 	sink(state, chunk);
+}
+
+int64
+metric_hot_start(const pg_uuid_t *tenant, const pg_uuid_t *series)
+{
+	Datum args[2] = {UUIDPGetDatum(tenant), UUIDPGetDatum(series)};
+	Datum start;
+	bool null;
+
+	(void) pctl_plan_run(&hot_start, args, NULL, true, 1);
+	start = pctl_spi_value(0, 1, &null);
+	return null ? DT_NOEND : DatumGetTimestampTz(start);
 }
 
 /* Samples of metric_hot in [from, to). A row that does not decode is left out: compaction says so. */

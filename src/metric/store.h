@@ -32,6 +32,9 @@ void metric_hot_take(const pg_uuid_t *tenant, const pg_uuid_t *series, MetricSam
 void metric_level_put(const pg_uuid_t *tenant, const pg_uuid_t *series, int level,
                       const MetricSamples *rows);
 
+/* Time of the first sample in metric_hot, DT_NOEND when there is none: before it roll-ups say what samples do. */
+int64 metric_hot_start(const pg_uuid_t *tenant, const pg_uuid_t *series);
+
 /* Hands out what there is in [from, to), ascending, each time once. For level 0 rows of metric_hot are merged in. */
 typedef void (*MetricSink)(void *state, const Chunk *chunk);
 void metric_level_read(const pg_uuid_t *tenant, const pg_uuid_t *series, int level, int64 from,

@@ -31,22 +31,29 @@ random_next(void)
 static size_t
 there_and_back(const Chunk *chunk)
 {
-	static uint8_t bytes[CHUNK_BYTES_MAX];
+	static uint8_t bytes[CHUNK_BYTES_MAX + CHUNK_SAMPLES_MAX * 64];
 	static Chunk back;
 	size_t len = chunk_encode(bytes, chunk);
 
-	assert_true(len > 0 && len <= CHUNK_BYTES_MAX);
+	assert_true(len > 0 && len <= chunk_bytes_max(chunk) && len < sizeof(bytes));
 	assert_true(chunk_decode(&back, bytes, len));
 	assert_int_equal(back.count, chunk->count);
 	assert_int_equal(back.columns, chunk->columns);
 	assert_memory_equal(back.times, chunk->times, chunk->count * sizeof(int64_t));
 	for (uint32_t i = 0; i < chunk->columns; i++)
 		assert_memory_equal(back.values[i], chunk->values[i], chunk->count * sizeof(double));
+	assert_int_equal(back.rests, chunk->rests);
+	for (uint32_t i = 0; chunk->rests && i < chunk->count; i++)
+	{
+		assert_int_equal(back.rest[i].len, chunk->rest[i].len);
+		if (chunk->rest[i].len > 0)
+			assert_memory_equal(back.rest[i].at, chunk->rest[i].at, chunk->rest[i].len);
+	}
 	/* No prefix is a chunk, nor anything with more behind. */
 	for (size_t cut = 0; cut < len; cut++)
 		assert_false(chunk_decode(&back, bytes, cut));
 	bytes[len] = 0;
-	assert_false(len < CHUNK_BYTES_MAX && chunk_decode(&back, bytes, len + 1));
+	assert_false(chunk_decode(&back, bytes, len + 1));
 	return len;
 }
 
@@ -123,6 +130,10 @@ test_random(void **state)
 {
 	static Chunk chunk;
 
+	static uint8_t rest[64];
+
+	for (size_t i = 0; i < sizeof(rest); i++)
+		rest[i] = (uint8_t) random_next();
 	for (int round = 0; round < 200; round++)
 	{
 		int64_t time = (int64_t) random_next() >> 8;
@@ -130,6 +141,9 @@ test_random(void **state)
 
 		chunk.columns = 1 + random_next() % CHUNK_COLUMNS_MAX;
 		chunk.count = 1 + random_next() % CHUNK_SAMPLES_MAX;
+		chunk.rests = round % 3 == 0;
+		for (uint32_t i = 0; i < chunk.count; i++)
+			chunk.rest[i] = (ChunkRest){.at = rest, .len = random_next() % (sizeof(rest) - 2)};
 		for (uint32_t i = 0; i < chunk.count; i++)
 		{
 			time += 1 + (int64_t) (random_next() >> (kind * 15 + 10));
@@ -198,6 +212,19 @@ test_bad(void **state)
 	assert_true(chunk_decode(&chunk, "\xb1\x01\x00\x01\x02\x10\x80", 7));
 	assert_true(chunk.values[0][0] == 0);
 	assert_true(chunk_decode(&chunk, "\xb1\x01\x00\x01\x02\x10\x08", 7));
+	/* Rests: of each row, no more than there is, and no longer than one may be. */
+	assert_true(chunk_decode(&chunk, "\xb1\x81\x00\x01\x02\x01\x0e\x00", 8));
+	assert_true(chunk_decode(&chunk,
+	                         "\xb1\x81\x00\x01\x02\x01\x0e\x02"
+	                         "ab",
+	                         10));
+	assert_true(chunk.rests && chunk.rest[0].len == 2 && memcmp(chunk.rest[0].at, "ab", 2) == 0);
+	REFUSED("\xb1\x81\x00\x01\x02\x01\x0e");
+	REFUSED("\xb1\x81\x00\x01\x02\x01\x0e\x02"
+	        "a");
+	REFUSED("\xb1\x81\x00\x01\x02\x01\x0e\x81\x20"
+	        "a");
+	REFUSED("\xb1\x80\x00\x01\x02\x01\x0e");
 	/* A varint that does not end. */
 	REFUSED("\xb1\x01\x00\x01\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01\x01\x0e");
 #undef REFUSED
@@ -213,6 +240,13 @@ test_fold(void **state)
 	                   .buckets = metric_fold_buckets(0, 100, 10, 10),
 	                   .bucket = bucket,
 	                   .pairs = true};
+	/* count, sum, min, max, last; those before and behind are left out. */
+	static const Chunk rollup = {
+	    .count = 4,
+	    .columns = ROLLUP_COLUMNS,
+	    .rests = true,
+	    .times = {-1, 40, 45, 100},
+	    .values = {{1, 2, 1, 1}, {1, 10, 1, 1}, {1, 4, 1, 1}, {1, 6, 1, 1}, {1, 5, 1, 1}}};
 	double value;
 
 	assert_int_equal(fold.buckets, 10);
@@ -230,10 +264,8 @@ test_fold(void **state)
 	assert_true(metric_fold_value(&bucket[2], METRIC_RATE, &value) && value == 9 / 19e-6);
 	assert_false(metric_fold_value(&bucket[4], METRIC_COUNT, &value));
 	assert_false(metric_fold_value(&bucket[4], METRIC_RATE, &value));
-	metric_fold_rollup(&fold, 40, 2, 10, 4, 6, 5);
-	metric_fold_rollup(&fold, 45, 1, 1, 1, 1, 1);
-	metric_fold_rollup(&fold, 100, 1, 1, 1, 1, 1);
-	metric_fold_rollup(&fold, -1, 1, 1, 1, 1, 1);
+	for (uint32_t i = 0; i < rollup.count; i++)
+		metric_fold_rollup(&fold, &rollup, i);
 	assert_true(bucket[4].count == 3 && bucket[4].sum == 11 && bucket[4].min == 1 &&
 	            bucket[4].max == 6 && bucket[4].last == 1);
 	assert_int_equal(metric_fold_buckets(0, 0, 10, 10), 0);
@@ -242,6 +274,40 @@ test_fold(void **state)
 	assert_int_equal(metric_fold_buckets(0, 1, 0, 10), -1);
 	assert_int_equal(metric_fold_buckets(INT64_MIN, INT64_MAX, 1, 10), -1);
 	assert_int_equal(metric_fold_buckets(INT64_MIN, INT64_MAX, INT64_MAX, 10), -1);
+}
+
+/* Markers are gaps: no sample, no pair over them; what is no number is left out and pairs reach over it. */
+static void
+test_markers(void **state)
+{
+	const int64_t times[] = {0, 5, 10, 15, 20, 25, 30, 35, 40};
+	const double values[] = {1, 3, metric_stale(), 10, 12, NAN, 15, metric_stale(), metric_stale()};
+	MetricBucket bucket[5] = {0};
+	MetricFold fold = {.step = 10, .buckets = 5, .bucket = bucket, .pairs = true};
+	static const uint8_t ended[] = {ROLLUP_ENDED};
+	static const Chunk rollup = {.count = 2,
+	                             .columns = ROLLUP_COLUMNS,
+	                             .rests = true,
+	                             .rest = {{.at = ended, .len = 1}, {.at = ended, .len = 1}},
+	                             .times = {0, 10},
+	                             .values = {{2, 0}, {3, 0}, {1, 0}, {2, 0}, {2, 0}}};
+	double value;
+
+	assert_true(metric_is_stale(values[2]) && !metric_is_stale(NAN) && !metric_is_stale(0));
+	metric_fold_samples(&fold, times, values, 9);
+	assert_true(bucket[0].count == 2 && !bucket[0].ended && bucket[0].increase == 2);
+	/* It ended and went on. */
+	assert_true(bucket[1].count == 1 && !bucket[1].ended && bucket[1].pairs == 0);
+	assert_true(bucket[2].count == 1 && bucket[2].delta == 2);
+	assert_true(bucket[3].count == 1 && bucket[3].ended && bucket[3].delta == 3 &&
+	            bucket[3].last == 15);
+	assert_true(bucket[4].count == 0 && bucket[4].ended);
+	assert_false(metric_fold_value(&bucket[4], METRIC_LAST, &value));
+	memset(bucket, 0, sizeof(bucket));
+	metric_fold_rollup(&fold, &rollup, 0);
+	metric_fold_rollup(&fold, &rollup, 1);
+	assert_true(bucket[0].count == 2 && bucket[0].ended && bucket[0].min == 1);
+	assert_true(bucket[1].count == 0 && bucket[1].ended);
 }
 
 static void
@@ -267,10 +333,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_probe),      cmocka_unit_test(test_values),
-	    cmocka_unit_test(test_random),     cmocka_unit_test(test_times),
-	    cmocka_unit_test(test_bad),        cmocka_unit_test(test_fold),
-	    cmocka_unit_test(test_statistics),
+	    cmocka_unit_test(test_probe),   cmocka_unit_test(test_values),
+	    cmocka_unit_test(test_random),  cmocka_unit_test(test_times),
+	    cmocka_unit_test(test_bad),     cmocka_unit_test(test_fold),
+	    cmocka_unit_test(test_markers), cmocka_unit_test(test_statistics),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
