@@ -45,6 +45,7 @@ SRCS := \
 	src/metric/derive.c \
 	src/metric/ending.c \
 	src/metric/fold.c \
+	src/metric/permit.c \
 	src/metric/query.c \
 	src/metric/run.c \
 	src/metric/samples.c \

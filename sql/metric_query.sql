@@ -249,6 +249,113 @@ SELECT FROM probectl.enter_session(:'admin_token');
 SELECT probectl.metric_append('');
 ROLLBACK;
 
+-- Parallel workers know who asks, look up the series and read the samples: the plan, then its answer, all of it from workers. A stranger's, and
+-- that of somebody who may not read metrics, is empty.
+CREATE VIEW regress.summary WITH (security_invoker = true) AS
+  SELECT count(*), count(DISTINCT s.series_id) AS series, sum(w.samples) AS samples, round(sum(w.value)::numeric, 6) AS value
+    FROM probectl.metric_series s, LATERAL probectl.metric_window(s.series_id, 'max', '2100-01-15 00:00:00+00', '2100-01-16 00:00:00+00', '10 minutes') w WHERE s.name <> 'probectl_probe_odd';
+CREATE VIEW regress.raw WITH (security_invoker = true) AS
+  SELECT count(*), count(r.value) AS samples FROM probectl.metric_series s, LATERAL probectl.metric_read(s.series_id, '2100-01-01 00:00:00+00', '2100-02-01 00:00:00+00') r;
+GRANT SELECT ON regress.summary, regress.raw TO PUBLIC;
+ANALYZE probectl.metric_series;
+-- Somebody of one project sees the series of its tests, unless an attribute policy hides the test.
+CALL regress.user(:'a', 'project@example.net', NULL, NULL, NULL) \gset project_
+BEGIN;
+SELECT probectl_internal.tenant_bind(:'a');
+INSERT INTO probectl.organization (organization_id, slug, name) VALUES ('00000000-0000-4000-8000-00000000a001', 'org', 'Org');
+INSERT INTO probectl.team (team_id, organization_id, slug, name) VALUES ('00000000-0000-4000-8000-00000000a002', '00000000-0000-4000-8000-00000000a001', 'team', 'Team');
+INSERT INTO probectl.project (project_id, team_id, slug, name) VALUES ('00000000-0000-4000-8000-00000000a003', '00000000-0000-4000-8000-00000000a002', 'project', 'Project');
+INSERT INTO probectl.test (test_id, name, type, target, project_id) VALUES (regress.test_uuid(71), 'mine', 'icmp', 'mine', '00000000-0000-4000-8000-00000000a003'), (regress.test_uuid(72), 'of the tenant', 'icmp', 'other', NULL),
+  (regress.test_uuid(73), 'mine as well', 'http', 'https://mine.example/', '00000000-0000-4000-8000-00000000a003');
+COMMIT;
+BEGIN;
+SELECT probectl.enter_tenant(:'a');
+SELECT probectl.role_bind('viewer', :'project_user_id', NULL, NULL, NULL, NULL, '00000000-0000-4000-8000-00000000a003') IS NOT NULL AS bound;
+COMMIT;
+UPDATE probectl.metric_series SET test_id = regress.test_uuid(CASE name WHEN 'probectl_probe_gauge' THEN 71 WHEN 'probectl_probe_counter' THEN 72 WHEN 'probectl_probe_marked' THEN 73 END) WHERE tenant_id = :'a';
+BEGIN;
+SET LOCAL force_parallel_mode = on;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_indexonlyscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL ROLE probectl_app;
+EXPLAIN (COSTS OFF) SELECT s.series_id, w.at FROM probectl.metric_series s, LATERAL probectl.metric_window(s.series_id, 'max', '2100-01-15 00:00:00+00', '2100-01-16 00:00:00+00', '10 minutes') w WHERE s.tenant_id = probectl.current_tenant();
+ROLLBACK;
+BEGIN;
+SELECT FROM probectl.enter_session(:'viewer_token');
+TABLE regress.summary;
+TABLE regress.raw;
+SELECT value = (SELECT max(value) FROM regress.plain WHERE kind = 'gauge') AS greatest FROM probectl.metric_top('probectl_probe_gauge', '', 'max', '2100-01-15 08:00:00+00', '2100-01-15 12:00:00+00', 3);
+SET LOCAL parallel_setup_cost = 0;
+SET LOCAL parallel_tuple_cost = 0;
+SET LOCAL min_parallel_table_scan_size = 0;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_indexonlyscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL parallel_leader_participation = off;
+TABLE regress.summary;
+TABLE regress.raw;
+SELECT value = (SELECT max(value) FROM regress.plain WHERE kind = 'gauge') AS greatest FROM probectl.metric_top('probectl_probe_gauge', '', 'max', '2100-01-15 08:00:00+00', '2100-01-15 12:00:00+00', 3);
+SET LOCAL force_parallel_mode = on;
+TABLE regress.summary;
+SELECT round(probectl.metric_correlation(series_id, series_id, '2100-01-15 08:00:00+00', '2100-01-15 11:00:00+00', '1 minute')::numeric, 9) AS itself FROM regress.series WHERE kind = 'gauge';
+SELECT probectl.current_principal() LIKE 'token:%' AS principal;
+ROLLBACK;
+BEGIN;
+SELECT FROM probectl.enter_session(:'project_token');
+TABLE regress.summary;
+SELECT name FROM probectl.metric_series ORDER BY 1;
+SET LOCAL parallel_setup_cost = 0;
+SET LOCAL parallel_tuple_cost = 0;
+SET LOCAL min_parallel_table_scan_size = 0;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_indexonlyscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL parallel_leader_participation = off;
+TABLE regress.summary;
+SELECT name FROM probectl.metric_series ORDER BY 1;
+ROLLBACK;
+BEGIN;
+SELECT probectl.enter_tenant(:'a');
+SELECT probectl.access_policy_set('no http', 'deny', 'test.read', '{}', '{"type": "http"}', 10, true) IS NOT NULL AS set;
+COMMIT;
+BEGIN;
+SELECT FROM probectl.enter_session(:'project_token');
+SELECT name FROM probectl.metric_series ORDER BY 1;
+SET LOCAL parallel_setup_cost = 0;
+SET LOCAL parallel_tuple_cost = 0;
+SET LOCAL min_parallel_table_scan_size = 0;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_indexonlyscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL parallel_leader_participation = off;
+SELECT name FROM probectl.metric_series ORDER BY 1;
+ROLLBACK;
+CALL regress.user(:'a', 'nobody@example.net', NULL, NULL, NULL) \gset nobody_
+BEGIN;
+SELECT FROM probectl.enter_session(:'other_token');
+SET LOCAL parallel_setup_cost = 0;
+SET LOCAL parallel_tuple_cost = 0;
+SET LOCAL min_parallel_table_scan_size = 0;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_indexonlyscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL parallel_leader_participation = off;
+TABLE regress.summary;
+ROLLBACK;
+BEGIN;
+SELECT FROM probectl.enter_session(:'nobody_token');
+SET LOCAL parallel_setup_cost = 0;
+SET LOCAL parallel_tuple_cost = 0;
+SET LOCAL min_parallel_table_scan_size = 0;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_indexonlyscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL parallel_leader_participation = off;
+TABLE regress.summary;
+ROLLBACK;
+DROP VIEW regress.summary, regress.raw;
+
 -- The API.
 \pset format unaligned
 \pset tuples_only on

@@ -224,7 +224,8 @@ run(const struct bench_env *env, json_t *out)
 	int64_t rows = env->rows ? env->rows : ROWS_DEFAULT;
 	int64_t rounds = rows / (SERIES * CALL_SAMPLES) + 1; /* of all series */
 	int64_t calls = rounds * (SERIES / CALL_SERIES), samples = rounds * SERIES * CALL_SAMPLES;
-	int64_t start = (int64_t) time(NULL) - rounds * CALL_SAMPLES;
+	/* A second into a minute: whole minutes would be read from roll-ups, and those are no samples. */
+	int64_t start = ((int64_t) time(NULL) - rounds * CALL_SAMPLES) / 60 * 60 + 1;
 	static struct series series[SERIES];
 	double wrote, compacted, aggregated, bytes;
 	PGconn *conn;

@@ -2,8 +2,8 @@
  *
  * guc.c -- the settings of the extension, alphabetically, in one list.
  *
- * probectl.tenant_id stands here with the others, but it is no setting a person can make: its
- * check hook (tenant/context.c) refuses every value that C did not just bind.
+ * probectl.tenant_id and probectl.principal stand here with the others, but they are no settings a person can make:
+ * their check hooks (tenant/context.c) refuse every value that C did not just bind.
  */
 #include "core/guc.h"
 
@@ -27,6 +27,7 @@ int pctl_remote_retry_max = PCTL_REMOTE_RETRY_DEFAULT;
 int pctl_result_retention = PCTL_RETENTION_DAYS_DEFAULT;
 int pctl_session_idle = PCTL_SESSION_IDLE_DEFAULT;
 int pctl_session_lifetime = PCTL_SESSION_MINUTES_DEFAULT;
+char *pctl_principal_setting = NULL;
 char *pctl_tenant_setting = NULL;
 
 /* Defines every setting, then reserves the prefix so that a misspelt one is an error. */
@@ -82,6 +83,12 @@ pctl_guc_init(void)
 	    "probectl.partitions_ahead", "Number of day partitions made ahead of today.", NULL,
 	    &pctl_partitions_ahead, PCTL_PARTITIONS_AHEAD_DEFAULT, PCTL_PARTITIONS_AHEAD_MIN,
 	    PCTL_PARTITIONS_AHEAD_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("probectl.principal",
+	                           "Who this transaction works for; set by the enter functions only.",
+	                           NULL, &pctl_principal_setting, "", PGC_SUSET,
+	                           GUC_NO_SHOW_ALL | GUC_NO_RESET_ALL | GUC_NOT_IN_SAMPLE |
+	                               GUC_DISALLOW_IN_FILE | GUC_SUPERUSER_ONLY,
+	                           pctl_principal_setting_check, pctl_principal_setting_assign, NULL);
 	DefineCustomIntVariable(
 	    "probectl.remote_interval", "Time between two looks for samples to send by remote write.",
 	    NULL, &pctl_remote_interval, PCTL_REMOTE_INTERVAL_DEFAULT, PCTL_REMOTE_INTERVAL_MIN,

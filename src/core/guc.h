@@ -60,6 +60,7 @@ extern int pctl_remote_retry_max;
 extern int pctl_result_retention;
 extern int pctl_session_idle;
 extern int pctl_session_lifetime;
+extern char *pctl_principal_setting;
 extern char *pctl_tenant_setting;
 
 void pctl_guc_init(void);

@@ -18,7 +18,7 @@ CREATE FUNCTION probectl_internal.permission_bits(permissions text[]) RETURNS bi
 COMMENT ON FUNCTION probectl_internal.permission_bits(text[]) IS 'permissions as a set of bits; names that are none add nothing';
 
 CREATE FUNCTION probectl_internal.holds(permission text) RETURNS boolean
-  LANGUAGE c STABLE STRICT PARALLEL RESTRICTED LEAKPROOF AS 'MODULE_PATHNAME', 'pctl_holds';
+  LANGUAGE c STABLE STRICT PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'pctl_holds';
 COMMENT ON FUNCTION probectl_internal.holds(text) IS 'whether the principal holds a permission anywhere in the tenant';
 
 CREATE FUNCTION probectl_internal.permissions_held() RETURNS json
@@ -26,7 +26,7 @@ CREATE FUNCTION probectl_internal.permissions_held() RETURNS json
 COMMENT ON FUNCTION probectl_internal.permissions_held() IS 'permissions the principal holds anywhere in the tenant';
 
 CREATE FUNCTION probectl_internal.may(permission text, project uuid) RETURNS boolean
-  LANGUAGE c STABLE PARALLEL RESTRICTED LEAKPROOF AS 'MODULE_PATHNAME', 'pctl_may';
+  LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'pctl_may';
 COMMENT ON FUNCTION probectl_internal.may(text, uuid) IS 'whether the principal holds a permission in the whole tenant, or in the project';
 
 CREATE TABLE probectl.tenant_user (

@@ -1,17 +1,17 @@
--- metric: reading, upkeep, and the handlers of /v1/metrics. The functions that read are restricted to the leader of a
--- parallel plan: they run statements and change the role for the length of one. What looks at labels only is parallel safe.
+-- metric: reading, upkeep, and the handlers of /v1/metrics. All that read are parallel safe: a worker of a parallel
+-- plan knows tenant and principal, so it asks for the series as the caller and then reads as the owner, as its leader does.
 CREATE OR REPLACE FUNCTION probectl.metric_read(series uuid, start_at timestamptz, end_at timestamptz, OUT at timestamptz, OUT value double precision)
-  RETURNS SETOF record LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_metric_read';
+  RETURNS SETOF record LANGUAGE c STABLE STRICT PARALLEL SAFE COST 1000 ROWS 300 AS 'MODULE_PATHNAME', 'pctl_metric_read';
 COMMENT ON FUNCTION probectl.metric_read(uuid, timestamptz, timestamptz) IS 'samples of a series in [start, end), in order, each time once, NULL where the series ended; none when the caller sees no such series';
 
 CREATE OR REPLACE FUNCTION probectl.metric_window(series uuid, function text, start_at timestamptz, end_at timestamptz, step interval, q double precision DEFAULT 0.5,
                                                   OUT at timestamptz, OUT value double precision, OUT min double precision, OUT max double precision, OUT samples bigint, OUT ended boolean, OUT error double precision)
-  RETURNS SETOF record LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_metric_window';
+  RETURNS SETOF record LANGUAGE c STABLE STRICT PARALLEL SAFE COST 1000 ROWS 300 AS 'MODULE_PATHNAME', 'pctl_metric_window';
 COMMENT ON FUNCTION probectl.metric_window(uuid, text, timestamptz, timestamptz, interval, double precision) IS
   'a row for each step of [start, end) that holds samples or the end of the series: avg, min, max, sum, count, first, last, delta, increase, rate or quantile (q), with the extremes and the number of samples; ended when the series ended in the step and did not go on, then with value NULL if it holds no sample; error is the relative error the value may have: 0, or that of the sketch for a quantile over more than a day; PC422 for what is no function, range or step';
 
 CREATE OR REPLACE FUNCTION probectl.metric_correlation(series_a uuid, series_b uuid, start_at timestamptz, end_at timestamptz, step interval) RETURNS double precision
-  LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_metric_correlation';
+  LANGUAGE c STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'pctl_metric_correlation';
 COMMENT ON FUNCTION probectl.metric_correlation(uuid, uuid, timestamptz, timestamptz, interval) IS
   'Pearson''s r of two series by their averages in the steps in which both have samples; NULL when one does not vary or is not seen';
 
@@ -70,7 +70,7 @@ COMMENT ON FUNCTION probectl_internal.metric_matches(text, jsonb, jsonb) IS 'whe
 
 CREATE OR REPLACE FUNCTION probectl.metric_query(name text, match text, function text, start_at timestamptz, end_at timestamptz, step interval, q double precision DEFAULT 0.5,
                                                  OUT series_id uuid, OUT at timestamptz, OUT value double precision, OUT min double precision, OUT max double precision, OUT samples bigint, OUT ended boolean, OUT error double precision)
-  RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+  RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp AS $$
   SELECT s.series_id, w.at, w.value, w.min, w.max, w.samples, w.ended, w.error
     FROM (SELECT probectl_internal.metric_matchers(metric_query.match) AS matchers) m, probectl.metric_series s,
          LATERAL probectl.metric_window(s.series_id, metric_query.function, start_at, end_at, step, q) w
@@ -81,7 +81,7 @@ COMMENT ON FUNCTION probectl.metric_query(text, text, text, timestamptz, timesta
 
 CREATE OR REPLACE FUNCTION probectl.metric_top(name text, match text, function text, start_at timestamptz, end_at timestamptz, k integer, q double precision DEFAULT 0.5, step interval DEFAULT NULL,
                                                OUT series_id uuid, OUT value double precision)
-  RETURNS SETOF record LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+  RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp AS $$
   SELECT w.series_id, w.value
     FROM probectl.metric_query(metric_top.name, metric_top.match, metric_top.function, start_at, end_at, greatest(metric_top.step, end_at - start_at, interval '1 us'), q) w
    WHERE w.value IS NOT NULL

@@ -11,12 +11,10 @@ CREATE POLICY tenant_isolation ON probectl.metric_state USING (tenant_id OPERATO
 -- Where the permission is held in the tenant all series are seen, where it is held in a project those of its tests.
 CREATE POLICY permission_reads ON probectl.metric_series AS RESTRICTIVE FOR SELECT TO probectl_app
   USING (probectl_internal.may('metrics.read', NULL)
-         OR (probectl_internal.holds('metrics.read') AND EXISTS (
-               SELECT FROM probectl.test t WHERE t.tenant_id OPERATOR(pg_catalog.=) metric_series.tenant_id AND t.test_id OPERATOR(pg_catalog.=) metric_series.test_id
-                  AND probectl_internal.may('metrics.read', t.project_id))));
+         OR (probectl_internal.holds('metrics.read') AND probectl_internal.metric_test_may(test_id)));
 CREATE POLICY permission_reads ON probectl.metric_state AS RESTRICTIVE FOR SELECT TO probectl_app USING (probectl_internal.holds('metrics.read'));
 GRANT SELECT ON probectl.metric_series, probectl.metric_state TO probectl_app;
-GRANT EXECUTE ON FUNCTION
+GRANT EXECUTE ON FUNCTION probectl_internal.metric_test_may(uuid),
   probectl.metric_read(uuid, timestamptz, timestamptz),
   probectl.metric_window(uuid, text, timestamptz, timestamptz, interval, double precision),
   probectl.metric_query(text, text, text, timestamptz, timestamptz, interval, double precision),

@@ -71,3 +71,7 @@ COMMENT ON COLUMN probectl.metric_state.refused_agent IS 'samples of new series 
 COMMENT ON COLUMN probectl.metric_state.refused_tenant IS 'samples of new series over the tenant''s quota of series';
 COMMENT ON COLUMN probectl.metric_state.too_old IS 'samples older than probectl.metric_raw_retention';
 COMMENT ON COLUMN probectl.metric_state.damaged IS 'rows of metric_hot that did not decode and were dropped';
+
+CREATE FUNCTION probectl_internal.metric_test_may(test uuid) RETURNS boolean
+  LANGUAGE c STABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'pctl_metric_test_may';
+COMMENT ON FUNCTION probectl_internal.metric_test_may(uuid) IS 'whether the caller sees the test and may read the metrics of its project';

@@ -10,6 +10,10 @@
  * A second binding in one transaction is refused by comparing local transaction ids,
  * not by looking at the setting: rolling back to a savepoint takes the setting away, never the
  * lock.
+ *
+ * The principal is backend-private memory. A parallel worker gets a copy the way it gets the tenant, as the setting
+ * probectl.principal, which nobody else may set or see: so policies are judged in a worker as in its leader, and so
+ * is what a bound transaction may not do.
  */
 #include "tenant/context.h"
 
@@ -31,16 +35,21 @@ static bool tenant_set = false;  /* the setting holds a tenant now */
 static pg_uuid_t tenant_current; /* ... this one */
 static PctlPrincipal principal;  /* kind NONE unless bound */
 static int trusted_depth = 0;
+static PctlPrincipal *principal_carried = NULL; /* in a parallel worker: of its leader */
 
 bool
 pctl_context_bound(void)
 {
+	if (IsParallelWorker())
+		return tenant_set;
 	return bound_lxid != InvalidLocalTransactionId && MyProc != NULL && bound_lxid == PCTL_MY_LXID;
 }
 
 const PctlPrincipal *
 pctl_principal(void)
 {
+	if (IsParallelWorker())
+		return tenant_set ? principal_carried : NULL;
 	if (!tenant_set || !pctl_context_bound() || principal.kind == PCTL_PRINCIPAL_NONE)
 		return NULL;
 	return &principal;
@@ -152,6 +161,64 @@ pctl_tenant_setting_assign(const char *newval, void *extra)
 		memcpy(&tenant_current, extra, sizeof(tenant_current));
 }
 
+/* The principal and then its projects, byte by byte: a worker is the same program. */
+static char *
+principal_text(const PctlPrincipal *who)
+{
+	Size projects = who->project_count * sizeof(PctlProjectPermissions);
+	Size size = sizeof(PctlPrincipal) + projects;
+	char *bytes = palloc(size), *text = palloc(size * 2 + 1);
+
+	memcpy(bytes, who, sizeof(PctlPrincipal));
+	((PctlPrincipal *) bytes)->projects = NULL;
+	if (projects > 0)
+		memcpy(bytes + sizeof(PctlPrincipal), who->projects, projects);
+	text[hex_encode(bytes, size, text)] = '\0';
+	pfree(bytes);
+	return text;
+}
+
+/* Refuses every value that does not come from the binding itself; takes it apart in a worker. */
+bool
+pctl_principal_setting_check(char **newval, void **extra, GucSource source)
+{
+	const char *text = *newval;
+	Size size;
+	PctlPrincipal *who;
+
+	if (text == NULL || text[0] == '\0')
+		return true;
+	if (!(binding || InitializingParallelWorker))
+	{
+		GUC_check_errcode(ERRCODE_INSUFFICIENT_PRIVILEGE);
+		GUC_check_errmsg("the principal of a transaction cannot be set");
+		GUC_check_errhint("Use probectl.enter_tenant(), enter_session() or enter_agent().");
+		return false;
+	}
+	if (!InitializingParallelWorker)
+		return true;
+	size = strlen(text) / 2;
+	who = malloc(Max(size, sizeof(*who)));
+	if (who == NULL)
+		return false;
+	hex_decode(text, size * 2, (char *) who);
+	if (size < sizeof(*who) ||
+	    size != sizeof(*who) + who->project_count * sizeof(PctlProjectPermissions))
+	{
+		free(who);
+		return false;
+	}
+	who->projects = (PctlProjectPermissions *) (who + 1);
+	*extra = who;
+	return true;
+}
+
+void
+pctl_principal_setting_assign(const char *newval, void *extra)
+{
+	principal_carried = extra;
+}
+
 /* Debugging output shows plans, and plans show estimates of everybody's rows. Asked for before the
  * tenant was entered, it is turned off until the transaction ends. */
 static void
@@ -208,8 +275,22 @@ pctl_context_name_principal(const PctlPrincipal *who)
 void
 pctl_context_bind_principal(const PctlPrincipal *who)
 {
+	char *text = principal_text(who);
+
 	Assert(pctl_context_bound() && trusted_depth == 0);
 	principal = *who;
+	binding = true;
+	PG_TRY();
+	{
+		(void) set_config_option("probectl.principal", text, PGC_SUSET, PGC_S_SESSION,
+		                         GUC_ACTION_LOCAL, true, ERROR, false);
+	}
+	PG_FINALLY();
+	{
+		binding = false;
+	}
+	PG_END_TRY();
+	pfree(text);
 	(void) set_config_option("role", "probectl_app", superuser() ? PGC_SUSET : PGC_USERSET,
 	                         PGC_S_SESSION, GUC_ACTION_LOCAL, true, ERROR, false);
 }

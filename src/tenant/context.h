@@ -78,6 +78,9 @@ void pctl_trusted_begin(PctlTrusted *saved);
 void pctl_trusted_end(const PctlTrusted *saved);
 bool pctl_trusted(void);
 
+/* The setting probectl.principal carries the principal into parallel workers. */
+bool pctl_principal_setting_check(char **newval, void **extra, GucSource source);
+void pctl_principal_setting_assign(const char *newval, void *extra);
 bool pctl_tenant_setting_check(char **newval, void **extra, GucSource source);
 void pctl_tenant_setting_assign(const char *newval, void *extra);
 

@@ -5,19 +5,19 @@ CREATE FUNCTION probectl.current_tenant() RETURNS uuid
 COMMENT ON FUNCTION probectl.current_tenant() IS 'tenant this transaction is bound to; NULL when it is bound to none, and then no row of any tenant is visible';
 
 CREATE FUNCTION probectl.current_principal() RETURNS text
-  LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_current_principal';
+  LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pctl_current_principal';
 COMMENT ON FUNCTION probectl.current_principal() IS 'who the transaction works for: user:<id>, token:<user id>, agent:<id> or system:<login>';
 
 CREATE FUNCTION probectl_internal.principal_id() RETURNS uuid
-  LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_principal_id';
+  LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pctl_principal_id';
 COMMENT ON FUNCTION probectl_internal.principal_id() IS 'user or agent the transaction works for';
 
 CREATE FUNCTION probectl_internal.principal_has(place integer, project uuid DEFAULT NULL) RETURNS boolean
-  LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_principal_has';
+  LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pctl_principal_has';
 COMMENT ON FUNCTION probectl_internal.principal_has(integer, uuid) IS 'whether the principal holds the permission with this bit in the tenant, or in the project';
 
 CREATE FUNCTION probectl_internal.principal_policies() RETURNS boolean
-  LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_principal_policies';
+  LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pctl_principal_policies';
 COMMENT ON FUNCTION probectl_internal.principal_policies() IS 'whether the tenant has access policies to ask';
 
 CREATE TABLE probectl.tenant (

@@ -67,6 +67,8 @@ PATCHES = [
     (CONTEXT, "a transaction may be bound twice", "{\n\tchar text[PCTL_UUID_TEXT_LEN + 1];\n\n\tif (pctl_context_bound())", "{\n\tchar text[PCTL_UUID_TEXT_LEN + 1];\n\n\tif (!MUT && pctl_context_bound())"),
     (CONTEXT, "the binding follows the setting", "return bound_lxid != InvalidLocalTransactionId && MyProc", "return MUT ? tenant_set : bound_lxid != InvalidLocalTransactionId && MyProc"),
     (CONTEXT, "the setting can be set", "if (!binding && !InitializingParallelWorker)", "if (!MUT && !binding && !InitializingParallelWorker)"),
+    (CONTEXT, "the principal can be set", "if (!(binding || InitializingParallelWorker))", "if (!MUT && !(binding || InitializingParallelWorker))"),
+    (CONTEXT, "a parallel worker is nobody", "principal_carried = extra;", "principal_carried = MUT ? NULL : extra;"),
     (CONTEXT, "a tenant stays set", "tenant_set = extra != NULL;\n\tif (tenant_set)", "tenant_set = extra != NULL || (MUT && tenant_set);\n\tif (extra != NULL)"),
     (CONTEXT, "the role stays the login's", '(void) set_config_option("role", "probectl_app"', 'if (!MUT) (void) set_config_option("role", "probectl_app"'),
     (CONTEXT, "messages stay as they were asked for", "if (client_min_messages < NOTICE)", "if (!MUT && client_min_messages < NOTICE)"),
