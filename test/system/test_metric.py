@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 """What is measured on a running instance is there as series, named and labelled as docs/52-otel-mapping.md says, and
 stays so when the worker and the server that derive it are killed."""
+import json
 import re
 import urllib.parse
 
@@ -85,3 +86,41 @@ def test_query_shows_what_was_measured(stack):
     answer = get(stack, "/v1/metrics/query", name="probectl_probe_success", function="count", step=60)
     assert answer["collector_running"] is True
     assert answer["items"] and all(s["points"] for s in answer["items"]), answer
+
+
+def test_a_paused_test_ends_its_series(stack):
+    """Paused and deleted at the API: the series says since when, its last point that it ended; resumed, it goes on."""
+    status, made = stack.api("POST", "/v1/tests", {"name": "comes and goes", "type": "tcp", "target": stack.ingest_listen, "interval_seconds": 5,
+                                                   "params": {"allow_private_targets": True}})
+    assert status == 201, made
+    path, match = "/v1/tests/" + made["test_id"], '{test_id="%s"}' % made["test_id"]
+
+    def mine():
+        return series(stack, name="probectl_probe_success", match=match)
+
+    def last_point():
+        item, = get(stack, "/v1/metrics/query", name="probectl_probe_success", match=match, step=60)["items"]
+        return item["points"][-1]
+
+    stack.wait_for(mine, 60, "the series")
+    assert mine()[0]["ended_at"] is None and "ended" not in last_point()
+    assert stack.api("PATCH", path, {"enabled": False})[0] == 200
+    assert mine()[0]["ended_at"] is not None
+    # A run under way may come yet; then it ends again.
+    stack.wait_for(lambda: last_point().get("ended") is True, 60, "the end")
+    assert stack.api("PATCH", path, {"enabled": True})[0] == 200
+    stack.wait_for(lambda: mine()[0]["ended_at"] is None, 60, "it goes on")
+    assert stack.api("DELETE", path)[0] == 204
+    stack.wait_for(lambda: mine()[0]["ended_at"] is not None and last_point().get("ended") is True, 60, "the end")
+
+
+def test_the_command_line_asks_like_the_page(stack):
+    answer = json.loads(stack.cli("api", "GET", "/v1/metrics/query?name=probectl_probe_rtt_avg_ms&function=quantile&q=0.9&top=1").stdout)
+    assert answer["relative_error"] == 0 and len(answer["items"]) == 1 and answer["next"] is None
+    item = answer["items"][0]
+    assert all(p["min"] <= p["value"] <= p["max"] for p in item["points"] if p["samples"])
+    answer = get(stack, "/v1/metrics/query", name="probectl_probe_rtt_avg_ms", **{"with": item["series_id"]})
+    assert any(i["series_id"] == item["series_id"] for i in answer["items"])
+    # So far back there are no samples, and a rate needs them.
+    status, refused = stack.api("GET", "/v1/metrics/query?name=probectl_probe_success&start=2020-01-01T00:00:00Z&end=2021-01-01T00:00:00Z&step=86400&function=rate")
+    assert status == 422 and refused["error"]["field"] == "start", refused
