@@ -155,6 +155,32 @@ SELECT probectl.metric_append(regress.packed(series_id, ARRAY['2100-01-15 09:30:
 SELECT w.at, w.value, w.samples FROM regress.series s, LATERAL probectl.metric_window(s.series_id, 'sum', '2100-01-15 06:00:00+00', '2100-01-15 14:00:00+00', '1 hour') w WHERE s.kind = 'one';
 SELECT w.at, w.value, w.samples FROM regress.series s, LATERAL probectl.metric_window(s.series_id, 'sum', '2100-01-15 06:00:00+00', '2100-01-15 13:00:00+00', '1 hour') w WHERE s.kind = 'one';
 ROLLBACK;
+-- A sample that is replaced by what is no number is in no roll-up any more.
+BEGIN;
+SELECT probectl.enter_tenant(:'a');
+SELECT probectl.metric_append(regress.packed(series_id, ARRAY['2100-01-15 09:31:00+00', '2100-01-15 09:32:00+00']::timestamptz[], ARRAY[1, 2]::double precision[])) FROM regress.series WHERE kind = 'none';
+COMMIT;
+CREATE PROCEDURE regress.compact(tenant uuid) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('probectl.clock', '2100-01-15T12:20:00Z', true);
+  PERFORM probectl_internal.tenant_bind(tenant);
+  PERFORM probectl_internal.metric_compact(100);
+  COMMIT;
+END
+$$;
+CALL regress.compact(:'a');
+BEGIN;
+SELECT probectl.enter_tenant(:'a');
+SELECT w.* FROM regress.series s, LATERAL probectl.metric_window(s.series_id, 'sum', '2100-01-15 09:00:00+00', '2100-01-15 10:00:00+00', '1 minute') w WHERE s.kind = 'none';
+SELECT probectl.metric_append(regress.packed(series_id, ARRAY['2100-01-15 09:31:00+00', '2100-01-15 09:32:00+00']::timestamptz[], ARRAY['NaN', NULL]::double precision[])) FROM regress.series WHERE kind = 'none';
+COMMIT;
+CALL regress.compact(:'a');
+BEGIN;
+SELECT probectl.enter_tenant(:'a');
+SELECT w.* FROM regress.series s, LATERAL probectl.metric_window(s.series_id, 'sum', '2100-01-15 09:00:00+00', '2100-01-15 10:00:00+00', '1 minute') w WHERE s.kind = 'none';
+COMMIT;
+DROP PROCEDURE regress.compact(uuid);
+
 -- Quantiles over more than a day come from sketches: each of the two ranks they lie between is off by the error at most, which is told, and 1 % unless values span much.
 CREATE FUNCTION regress.sketch_differences(tenant uuid, now text DEFAULT NULL) RETURNS TABLE (kind text, step interval, answers bigint, wrong bigint, error text) LANGUAGE plpgsql AS $$
 BEGIN

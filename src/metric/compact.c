@@ -4,8 +4,8 @@
  *
  * A series is due when enough samples wait for a chunk, or some have waited long. They are merged by time with what
  * is there, so late and repeated samples end up where they belong, and the hours they touch are
- * rolled up anew from the samples: a roll-up is always that of the samples there are, however late one came. Samples that
- * are no number are in none.
+ * rolled up anew from the samples: a roll-up is always that of the samples there are, however late one came. What is
+ * no number is in none, but makes a row, so that one of samples it replaced does not stay.
  */
 #include "postgres.h"
 
@@ -101,12 +101,16 @@ rollup_add(Rollup *rollup, int64 time, double value)
 		rollup_close(rollup);
 		rollup->start = floor_to(time, rollup->width);
 		rollup->open = true;
+		rollup->ended = false;
 		memset(row, 0, sizeof(rollup->row));
 		rollup->sketch.bins = rollup->sketch.collapses = 0;
 	}
-	rollup->ended = isnan(value);
-	if (rollup->ended)
+	if (isnan(value))
+	{
+		rollup->ended |= metric_is_stale(value);
 		return;
+	}
+	rollup->ended = false;
 	if (row[ROLLUP_COUNT]++ == 0)
 		row[ROLLUP_MIN] = row[ROLLUP_MAX] = value;
 	row[ROLLUP_SUM] += value;
@@ -123,8 +127,7 @@ rollup_sink(void *state, const Chunk *chunk)
 
 	for (uint32 i = 0; i < chunk->count; i++)
 		for (int level = 1; level < METRIC_LEVELS; level++)
-			if (!isnan(chunk->values[0][i]) || metric_is_stale(chunk->values[0][i]))
-				rollup_add(&rollup[level], chunk->times[i], chunk->values[0][i]);
+			rollup_add(&rollup[level], chunk->times[i], chunk->values[0][i]);
 }
 
 /* Makes the rows of all hours that [first, last] touches. */

@@ -174,13 +174,18 @@ metric_fold_rollup(MetricFold *fold, const Chunk *chunk, uint32_t i)
 	int64_t n = metric_fold_place(fold, chunk->times[i]);
 	double min = chunk->values[ROLLUP_MIN][i], max = chunk->values[ROLLUP_MAX][i];
 	MetricBucket *bucket;
+	bool ended;
 
 	if (n < 0)
 		return;
 	bucket = &fold->bucket[n];
-	bucket->ended = chunk->rest[i].len > 0 && (chunk->rest[i].at[0] & ROLLUP_ENDED) != 0;
+	ended = chunk->rest[i].len > 0 && (chunk->rest[i].at[0] & ROLLUP_ENDED) != 0;
 	if (chunk->values[ROLLUP_COUNT][i] == 0)
+	{
+		bucket->ended |= ended;
 		return;
+	}
+	bucket->ended = ended;
 	if (bucket->count == 0)
 	{
 		bucket->min = min;

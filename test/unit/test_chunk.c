@@ -285,12 +285,13 @@ test_markers(void **state)
 	MetricBucket bucket[5] = {0};
 	MetricFold fold = {.step = 10, .buckets = 5, .bucket = bucket, .pairs = true};
 	static const uint8_t ended[] = {ROLLUP_ENDED};
-	static const Chunk rollup = {.count = 2,
+	/* Samples and an end; nothing but what is no number; an end alone. */
+	static const Chunk rollup = {.count = 3,
 	                             .columns = ROLLUP_COLUMNS,
 	                             .rests = true,
-	                             .rest = {{.at = ended, .len = 1}, {.at = ended, .len = 1}},
-	                             .times = {0, 10},
-	                             .values = {{2, 0}, {3, 0}, {1, 0}, {2, 0}, {2, 0}}};
+	                             .rest = {{.at = ended, .len = 1}, {0}, {.at = ended, .len = 1}},
+	                             .times = {0, 5, 10},
+	                             .values = {{2}, {3}, {1}, {2}, {2}}};
 	double value;
 
 	assert_true(metric_is_stale(values[2]) && !metric_is_stale(NAN) && !metric_is_stale(0));
@@ -304,8 +305,8 @@ test_markers(void **state)
 	assert_true(bucket[4].count == 0 && bucket[4].ended);
 	assert_false(metric_fold_value(&bucket[4], METRIC_LAST, &value));
 	memset(bucket, 0, sizeof(bucket));
-	metric_fold_rollup(&fold, &rollup, 0);
-	metric_fold_rollup(&fold, &rollup, 1);
+	for (uint32_t i = 0; i < rollup.count; i++)
+		metric_fold_rollup(&fold, &rollup, i);
 	assert_true(bucket[0].count == 2 && bucket[0].ended && bucket[0].min == 1);
 	assert_true(bucket[1].count == 0 && bucket[1].ended);
 }
