@@ -56,8 +56,14 @@ metric_fold_buckets(int64_t start, int64_t end, int64_t step, int64_t max)
 	return (int64_t) buckets;
 }
 
-static void
-bucket_samples(MetricBucket *bucket, const double *values, uint32_t count)
+/* Of a run of samples. */
+typedef struct Sums
+{
+	double sum, min, max;
+} Sums;
+
+static inline Sums
+sums_of(const double *values, uint32_t count)
 {
 	double sum = 0, min = values[0], max = values[0];
 
@@ -67,15 +73,21 @@ bucket_samples(MetricBucket *bucket, const double *values, uint32_t count)
 		min = values[i] < min ? values[i] : min;
 		max = values[i] > max ? values[i] : max;
 	}
+	return (Sums){.sum = sum, .min = min, .max = max};
+}
+
+static void
+bucket_samples(MetricBucket *bucket, const Sums *sums, const double *values, uint32_t count)
+{
 	if (bucket->count == 0)
 	{
 		bucket->first = values[0];
-		bucket->min = min;
-		bucket->max = max;
+		bucket->min = sums->min;
+		bucket->max = sums->max;
 	}
-	bucket->min = min < bucket->min ? min : bucket->min;
-	bucket->max = max > bucket->max ? max : bucket->max;
-	bucket->sum += sum;
+	bucket->min = sums->min < bucket->min ? sums->min : bucket->min;
+	bucket->max = sums->max > bucket->max ? sums->max : bucket->max;
+	bucket->sum += sums->sum;
 	bucket->count += count;
 	bucket->last = values[count - 1];
 	bucket->ended = false;
@@ -110,12 +122,60 @@ metric_fold_place(const MetricFold *fold, int64_t time)
 	return time < fold->start || n >= (uint64_t) fold->buckets ? -1 : (int64_t) n;
 }
 
-/* Samples that are numbers, the first not before the first bucket. */
+/* Samples of one bucket, with markers or what is no number among them. */
 static void
-fold_numbers(MetricFold *fold, const int64_t *times, const double *values, uint32_t count)
+fold_mixed(MetricFold *fold, MetricBucket *bucket, const int64_t *times, const double *values,
+           uint32_t count)
 {
 	uint32_t i = 0;
 
+	while (i < count)
+	{
+		uint32_t next = i;
+
+		while (next < count && !isnan(values[next]))
+			next++;
+		if (next > i)
+		{
+			Sums sums = sums_of(values + i, next - i);
+
+			bucket_samples(bucket, &sums, values + i, next - i);
+			if (fold->pairs)
+				bucket_pairs(fold, bucket, times + i, values + i, next - i);
+		}
+		if (next < count && metric_is_stale(values[next]))
+		{
+			fold->has_before = false;
+			bucket->ended = true;
+		}
+		i = next + 1;
+	}
+}
+
+/* Samples of one bucket. A sum is a number when all it is of are, so nothing else is asked of each. */
+static void
+fold_bucket(MetricFold *fold, MetricBucket *bucket, const int64_t *times, const double *values,
+            uint32_t count)
+{
+	Sums sums = sums_of(values, count);
+
+	if (isnan(sums.sum))
+	{
+		fold_mixed(fold, bucket, times, values, count);
+		return;
+	}
+	bucket_samples(bucket, &sums, values, count);
+	if (fold->pairs)
+		bucket_pairs(fold, bucket, times, values, count);
+}
+
+void
+metric_fold_samples(MetricFold *fold, const int64_t *times, const double *values, uint32_t count)
+{
+	uint32_t i = 0;
+
+	while (i < count && times[i] < fold->start)
+		i++;
 	while (i < count)
 	{
 		int64_t n = metric_fold_place(fold, times[i]);
@@ -130,41 +190,8 @@ fold_numbers(MetricFold *fold, const int64_t *times, const double *values, uint3
 			next = count;
 		while (next < count && times[next] < end)
 			next++;
-		bucket_samples(&fold->bucket[n], values + i, next - i);
-		if (fold->pairs)
-			bucket_pairs(fold, &fold->bucket[n], times + i, values + i, next - i);
+		fold_bucket(fold, &fold->bucket[n], times + i, values + i, next - i);
 		i = next;
-	}
-}
-
-static void
-fold_marker(MetricFold *fold, int64_t time)
-{
-	int64_t n = metric_fold_place(fold, time);
-
-	fold->has_before = false;
-	if (n >= 0)
-		fold->bucket[n].ended = true;
-}
-
-void
-metric_fold_samples(MetricFold *fold, const int64_t *times, const double *values, uint32_t count)
-{
-	uint32_t i = 0;
-
-	while (i < count && times[i] < fold->start)
-		i++;
-	while (i < count)
-	{
-		uint32_t next = i;
-
-		while (next < count && !isnan(values[next]))
-			next++;
-		if (next > i)
-			fold_numbers(fold, times + i, values + i, next - i);
-		if (next < count && metric_is_stale(values[next]))
-			fold_marker(fold, times[next]);
-		i = next + 1;
 	}
 }
 
