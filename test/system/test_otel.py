@@ -16,6 +16,8 @@ PAGE = (TOP / "docs" / "52-otel-mapping.md").read_text(encoding="utf-8")
 AGENT = TOP / "collectors" / "agent"
 # Made in stats.c for every canary that sends packets or connects again and again.
 SHARED = (AGENT / "stats.c").read_text(encoding="utf-8")
+# Added to a run of any type by who schedules it.
+ADDED = set(re.findall(r'result_note\(&\w+, "([^"]+)"', (AGENT / "sched.c").read_text(encoding="utf-8")))
 FIELDS = {"canary_type", "server_address", "server_port", "network_transport", "network_protocol_name", "error_type"}
 
 
@@ -35,6 +37,7 @@ def page(heading):
 
 
 METRICS, ATTRIBUTES = page("Metrics of a run"), page("Attributes of a run")
+ANY = METRICS.pop("any", set()) | ATTRIBUTES.pop("any", set())
 
 
 def dotted(text):
@@ -55,6 +58,7 @@ def sources():
 
 def test_page_and_sources_name_the_same():
     made = sources()
+    assert ADDED and ANY == ADDED
     assert {"dns", "http", "icmp", "tcp"} <= set(made)
     for kind in sorted(set(made) | set(METRICS) | set(ATTRIBUTES)):
         known = METRICS.get(kind, set()) | ATTRIBUTES.get(kind, set())
