@@ -114,6 +114,27 @@ def resolver():
     link.close()
 
 
+@pytest.fixture(scope="module")
+def echo():
+    """Gives datagrams back."""
+    link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    link.bind(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            data, peer = link.recvfrom(65535)
+            if not data:
+                return
+            link.sendto(data, peer)
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield "127.0.0.1:%d" % link.getsockname()[1]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stop:
+        stop.sendto(b"", link.getsockname())
+    thread.join(10)
+    link.close()
+
+
 def once(kind, target, **params):
     words = [str(BIN / "probectl-agent"), "--once", kind, target, "--json", "--param", "timeout=10000"]
     for key, value in params.items():
@@ -125,10 +146,11 @@ def once(kind, target, **params):
 
 # A run of each canary that succeeds, what it must say at least, and runs that fail, where one can be had on this machine alone.
 RUNS = {
-    "icmp": (lambda web, dns: once("icmp", "127.0.0.1", count=2), {"rtt.avg.ms", "loss.ratio", "network.peer.address"}, []),
-    "tcp": (lambda web, dns: once("tcp", web), {"connect.avg.ms", "network.peer.port"}, [("127.0.0.1:1", {})]),
-    "http": (lambda web, dns: once("http", "http://%s/" % web), {"http.total.ms", "http.redirects", "http.response.status_code", "url.full"}, [("https://127.0.0.1:1/", {})]),
-    "dns": (lambda web, dns: once("dns", "www.example", server=dns), {"dns.query.ms", "probectl.dns.rcode", "probectl.dns.server"}, [("www.example", {"server": "127.0.0.1:1", "timeout": 500})]),
+    "icmp": (lambda web, dns, echo: once("icmp", "127.0.0.1", count=2), {"rtt.avg.ms", "loss.ratio", "network.peer.address"}, []),
+    "udp": (lambda web, dns, echo: once("udp", echo), {"rtt.avg.ms", "probectl.udp.responder"}, [("127.0.0.1:1", {})]),
+    "tcp": (lambda web, dns, echo: once("tcp", web), {"connect.avg.ms", "network.peer.port"}, [("127.0.0.1:1", {})]),
+    "http": (lambda web, dns, echo: once("http", "http://%s/" % web), {"http.total.ms", "http.redirects", "http.response.status_code", "url.full"}, [("https://127.0.0.1:1/", {})]),
+    "dns": (lambda web, dns, echo: once("dns", "www.example", server=dns), {"dns.query.ms", "probectl.dns.rcode", "probectl.dns.server"}, [("www.example", {"server": "127.0.0.1:1", "timeout": 500})]),
 }
 
 
@@ -143,10 +165,10 @@ def known(kind, result):
 
 
 @pytest.mark.parametrize("kind", sorted(METRICS))
-def test_a_run_says_what_the_page_knows(kind, web, resolver):
+def test_a_run_says_what_the_page_knows(kind, web, resolver, echo):
     assert kind in RUNS, "a canary without a run here"
     good, least, failing = RUNS[kind]
-    result = good(web, resolver)
+    result = good(web, resolver, echo)
     assert result["success"], result
     assert least <= known(kind, result)
     for target, params in failing:
