@@ -106,7 +106,8 @@ static PctlPlan state_write = {
 static PctlPlan series_seen = {
     /* One look into the index for each: a generic plan would as soon read all of the tenant's and compare. */
     "SELECT s.series_id, coalesce(s.ended_at, 'infinity') FROM unnest($2) u (id), LATERAL (SELECT "
-    "m.series_id, m.ended_at FROM probectl.metric_series m WHERE m.tenant_id = $1 AND m.series_id = "
+    "m.series_id, m.ended_at FROM probectl.metric_series m WHERE m.tenant_id = $1 AND m.series_id "
+    "= "
     "u.id OFFSET 0) s",
     2,
     {UUIDOID, UUIDARRAYOID}};
