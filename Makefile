@@ -114,6 +114,7 @@ REGRESS := \
 	audit_chain \
 	stream_ingest \
 	stream_integrity \
+	stream_bus \
 	result_latest \
 	a2a_broker \
 	metric_store \
@@ -123,6 +124,7 @@ REGRESS := \
 
 ISOLATION := \
 	stream_same_batch \
+	bus_two_consumers \
 	audit_two_writers \
 	identity_join_token \
 	identity_signin_link \

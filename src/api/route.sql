@@ -84,6 +84,11 @@ CREATE OR REPLACE FUNCTION probectl_internal.api_schemas() RETURNS jsonb
     "branding": {"type": "object", "properties": {"product_name": {"type": "string"}, "accent": {"type": ["string", "null"], "description": "colour, #rrggbb"},
       "logo_svg": {"type": ["string", "null"]}, "support_url": {"type": ["string", "null"]}}},
     "permissions": {"type": "array", "items": {"type": "string"}}}},
+  "DeadLetter": {"type": "object", "properties": {
+    "dead_letter_id": {"type": "string", "format": "uuid"}, "agent_id": {"type": "string", "format": "uuid"}, "plane": {"type": "string"},
+    "epoch": {"type": "integer"}, "seq": {"type": "integer"}, "reason": {"type": "string"}, "record_bytes": {"type": "integer"},
+    "whole": {"type": "boolean", "description": "false: the record was too large to be kept as a whole, and cannot be tried again from here"},
+    "received_at": {"type": "string", "format": "date-time"}}},
   "JoinToken": {"type": "object", "properties": {"token": {"type": "string"}, "expires_at": {"type": "string", "format": "date-time"}}}
 } $json$::jsonb $$;
 COMMENT ON FUNCTION probectl_internal.api_schemas() IS 'JSON schemas of what the API takes and gives';
@@ -150,6 +155,11 @@ INSERT INTO probectl.api_route (method, path, permission, handler, success, stre
    jsonb_set(probectl_internal.list_of('Integrity'), '{properties,collector_running}', '{"type": "boolean", "description": "false: derived tables are not being kept up to date"}')),
   ('POST', '/v1/prometheus/write', 'metrics.write', 'remote_write', 204, false, 'Samples by remote write 1.0: prometheus.WriteRequest in a snappy block', '{}',
    '{"type": "string", "format": "binary", "contentMediaType": "application/x-protobuf"}', NULL),
+  ('GET', '/v1/dead-letters', 'diagnostics.read', 'dead_letter_list', 200, false, 'Records that could not be stored, with the reason',
+   '{"agent_id": {"type": "string", "format": "uuid"}, "reason": {"type": "string"}, "limit": {"type": "integer", "maximum": 1000, "default": 100},
+     "after": {"type": "string"}}', NULL, probectl_internal.list_of('DeadLetter')),
+  ('POST', '/v1/dead-letters/{dead_letter_id}/replay', 'agent.write', 'dead_letter_replay', 200, false, 'Try to store a dead letter again', '{}', NULL,
+   '{"type": "object", "properties": {"outcome": {"type": "string", "description": "stored, or the reason why not"}}}'),
   ('GET', '/v1/audit', 'audit.read', 'audit_list', 200, false, 'Audit chain of the tenant, newest first',
    '{"actor": {"type": "string"}, "action": {"type": "string", "description": "with a dot at its end: every action below, as in test."}, "target": {"type": "string"},
      "outcome": {"type": "string", "enum": ["ok", "denied", "failed"]}, "since": {"type": "string", "format": "date-time"}, "until": {"type": "string", "format": "date-time"},

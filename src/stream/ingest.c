@@ -23,6 +23,7 @@
 #include "core/worker.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "identity/permission.h"
 #include "identity/credential.h"
 #include "result/decode.h"
 #include "result/store.h"
@@ -36,6 +37,7 @@
 typedef struct Ingest
 {
 	const char *plane;
+	const char *refused; /* why every record becomes a dead letter; NULL: each is looked at */
 	const PctlPrincipal *who;
 	Batch batch;
 	TimestampTz received_at;
@@ -158,9 +160,11 @@ records_store(Ingest *in)
 			in->duplicate++;
 			continue;
 		}
-		reason = result_decode(&decoded, record);
+		reason = in->refused != NULL ? NULL : result_decode(&decoded, record);
 		sound = reason == NULL;
-		if (reason == NULL)
+		if (in->refused != NULL)
+			reason = in->refused;
+		else if (reason == NULL)
 			reason = result_store_add(store, &decoded);
 		if (reason != NULL)
 		{
@@ -384,4 +388,146 @@ pctl_ingest_agents(PG_FUNCTION_ARGS)
 	SPI_finish();
 	pctl_trusted_end(&saved);
 	return (Datum) 0;
+}
+
+static PctlPlan certificate_find = {"SELECT FROM probectl.agent_certificate"
+                                    " WHERE tenant_id = $1 AND agent_id = $2 AND serial = $3",
+                                    3,
+                                    {UUIDOID, UUIDOID, TEXTOID}};
+
+PCTL_FUNCTION(pctl_ingest_refused);
+
+/* probectl.ingest_refused(tenant uuid, agent uuid, serial text, plane text, batch bytea, reason text): for the
+ * consumer of the bus, whose record was acknowledged already. The certificate must have been the agent's,
+ * though it may be revoked or over: who made one up must not move an agent's mark. Binds the tenant, and
+ * leaves the transaction without a principal: nothing can be read in it. */
+Datum
+pctl_ingest_refused(PG_FUNCTION_ARGS)
+{
+	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_NONE};
+	Ingest in = {.plane = text_to_cstring(PG_GETARG_TEXT_PP(3)),
+	             .refused = text_to_cstring(PG_GETARG_TEXT_PP(5)),
+	             .who = &who};
+	Datum args[3] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
+	PctlTrusted saved;
+	int64 last;
+
+	who.tenant = *PG_GETARG_UUID_P(0);
+	who.id = *PG_GETARG_UUID_P(1);
+	in.number = PCTL_PLANE_NETWORK; /* what is not known yet is counted there when it is none */
+	envelope_read(&in, PG_GETARG_BYTEA_PP(4));
+	in.received_at = pctl_now();
+	pctl_context_bind_tenant(&who.tenant);
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	if (pctl_plan_run(&certificate_find, args, NULL, true, 1) != 1)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND),
+		                errmsg("the agent never had such a certificate")));
+	last = batch_take(&in);
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	return ingest_answer(fcinfo, &in, last);
+}
+
+static PctlPlan letter_lock = {
+    "SELECT d.agent_id, d.plane, d.epoch, d.seq, d.record, d.record_bytes,"
+    "       a.agent_id IS NOT NULL AND a.revoked_at IS NULL, t.status"
+    "  FROM probectl.dead_letter d JOIN probectl.tenant t ON t.tenant_id = d.tenant_id"
+    "  LEFT JOIN probectl.agent a ON a.tenant_id = d.tenant_id AND a.agent_id = d.agent_id"
+    " WHERE d.tenant_id = $1 AND d.dead_letter_id = $2 FOR UPDATE OF d",
+    2,
+    {UUIDOID, UUIDOID}};
+static PctlPlan letter_reason = {
+    "UPDATE probectl.dead_letter SET reason = $3 WHERE tenant_id = $1 AND dead_letter_id = $2",
+    3,
+    {UUIDOID, UUIDOID, TEXTOID}};
+static PctlPlan letter_stored = {
+    "UPDATE probectl.stream_position SET stored = stored + 1,"
+    "  dead_lettered = dead_lettered - CASE WHEN dead_lettered > 0 THEN 1 ELSE 0 END,"
+    "  malformed = malformed - CASE WHEN dead_lettered > 0 THEN 0 ELSE 1 END"
+    " WHERE tenant_id = $1 AND agent_id = $2 AND plane = $3",
+    3,
+    {UUIDOID, UUIDOID, TEXTOID}};
+static PctlPlan letter_drop = {
+    "DELETE FROM probectl.dead_letter WHERE tenant_id = $1 AND dead_letter_id = $2",
+    2,
+    {UUIDOID, UUIDOID}};
+
+/* Reads the locked row into *in and *record; raises when its sender may not send, or not all of it is there. */
+static void
+letter_open(Ingest *in, PctlPrincipal *who, PbSlice *record)
+{
+	bytea *bytes = DatumGetByteaPCopy(pctl_spi_value(0, 5, NULL));
+
+	who->id = *DatumGetUUIDP(pctl_spi_value(0, 1, NULL));
+	in->plane = TextDatumGetCString(pctl_spi_value(0, 2, NULL));
+	in->batch.epoch = (uint64) DatumGetInt64(pctl_spi_value(0, 3, NULL));
+	in->batch.first_seq = (uint64) DatumGetInt64(pctl_spi_value(0, 4, NULL));
+	record->data = (const uint8_t *) VARDATA_ANY(bytes);
+	record->len = VARSIZE_ANY_EXHDR(bytes);
+	if (!DatumGetBool(pctl_spi_value(0, 7, NULL)))
+		ereport(ERROR, (errcode(ERRCODE_PCTL_CONFLICT),
+		                errmsg("the agent of the record is unknown or revoked")));
+	if (strcmp(TextDatumGetCString(pctl_spi_value(0, 8, NULL)), "active") != 0)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN), errmsg("the tenant is not active")));
+	if (strcmp(in->plane, "network") != 0)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("there is no such plane")));
+	if (DatumGetInt32(pctl_spi_value(0, 6, NULL)) != (int32) record->len)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_CONFLICT),
+		                errmsg("only the first %d bytes of the record were kept",
+		                       PCTL_DEAD_LETTER_BYTES)));
+}
+
+PCTL_FUNCTION(pctl_dead_letter_replay);
+
+/* probectl.dead_letter_replay(dead_letter_id uuid) -> text: "stored", or the reason why not.
+ * The ledger row takes it from the dead letters to what was stored, so that the sums stay true. */
+Datum
+pctl_dead_letter_replay(PG_FUNCTION_ARGS)
+{
+	static ResultRecord decoded;
+	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_NONE, .tenant = *pctl_tenant_required()};
+	Ingest in = {.who = &who, .received_at = pctl_now(), .stored = 1, .dead_lettered = -1};
+	Datum args[3] = {UUIDPGetDatum(&who.tenant), PG_GETARG_DATUM(0)};
+	Datum position_args[3];
+	MemoryContext outer = CurrentMemoryContext;
+	ResultStore *store;
+	PctlTrusted saved;
+	const char *reason;
+	text *answer;
+	PbSlice record;
+
+	if (!pctl_principal_may(pctl_principal(), pctl_permission_bit("agent.write", 11), NULL))
+		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN), errmsg("missing permission agent.write")));
+	pctl_trusted_begin(&saved);
+	SPI_connect();
+	if (pctl_plan_run(&letter_lock, args, NULL, false, 1) != 1)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("there is no such dead letter")));
+	letter_open(&in, &who, &record);
+	store = result_store_begin(&who.tenant, &who.id, in.received_at);
+	reason = result_decode(&decoded, record);
+	if (reason == NULL)
+		reason = result_store_add(store, &decoded);
+	if (reason == NULL)
+	{
+		in.dropped_attributes = (int32) decoded.identity_attributes;
+		ledger_rows(&in, result_store_end(store, &in.clamped));
+		position_args[0] = args[0];
+		position_args[1] = UUIDPGetDatum(&who.id);
+		position_args[2] = CStringGetTextDatum(in.plane);
+		pctl_plan_run(&letter_stored, position_args, NULL, false, 0);
+		pctl_plan_run(&letter_drop, args, NULL, false, 0);
+		pctl_worker_wake_at_commit();
+	}
+	else
+	{
+		result_store_end(store, &in.clamped);
+		args[2] = CStringGetTextDatum(reason);
+		pctl_plan_run(&letter_reason, args, NULL, false, 0);
+	}
+	MemoryContextSwitchTo(outer);
+	answer = cstring_to_text(reason == NULL ? "stored" : reason);
+	SPI_finish();
+	pctl_trusted_end(&saved);
+	PG_RETURN_TEXT_P(answer);
 }

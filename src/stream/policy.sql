@@ -15,3 +15,7 @@ GRANT SELECT ON probectl.ledger TO probectl_worker;
 GRANT EXECUTE ON FUNCTION probectl.ingest(text, bytea), probectl_internal.turned_away_now(), probectl.integrity() TO probectl_app;
 GRANT EXECUTE ON FUNCTION probectl_internal.turned_away_keep() TO probectl_worker;
 GRANT EXECUTE ON FUNCTION probectl.ingest_agents(uuid, uuid[], text[], text[], bytea[]) TO probectl_ingest;
+GRANT EXECUTE ON FUNCTION probectl.dead_letter_replay(uuid),
+  probectl_api.dead_letter_list(jsonb, jsonb, jsonb), probectl_api.dead_letter_replay(jsonb, jsonb, jsonb) TO probectl_app;
+GRANT EXECUTE ON FUNCTION probectl.bus_layout(text, integer, integer), probectl.bus_claim(text, text, integer),
+  probectl.bus_advance(text, text, integer, bigint, bigint, bigint), probectl.ingest_refused(uuid, uuid, text, text, bytea, text) TO probectl_ingest;

@@ -70,3 +70,23 @@ CREATE TABLE probectl.dead_letter (
   PRIMARY KEY (tenant_id, dead_letter_id)
 );
 COMMENT ON TABLE probectl.dead_letter IS 'records that could not be stored, with the reason; record holds the first 4096 of record_bytes bytes';
+
+-- The bus (Kafka): how far each partition is stored, and who may store on. No tenant fact in either table.
+CREATE TABLE probectl_internal.bus_offset (
+  cluster text NOT NULL CHECK (length(cluster) BETWEEN 1 AND 128),
+  topic text NOT NULL CHECK (length(topic) BETWEEN 1 AND 249),
+  partition integer NOT NULL CHECK (partition >= 0),
+  next_offset bigint NOT NULL CHECK (next_offset >= 0),
+  fence bigint NOT NULL,
+  updated_at timestamptz NOT NULL,
+  PRIMARY KEY (cluster, topic, partition)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE probectl_internal.bus_offset IS 'first record of each partition of the bus that is not stored; written in the transaction that stores what is before it. Only the consumer that claimed last (fence) moves it';
+
+CREATE TABLE probectl_internal.bus_layout (
+  cluster text PRIMARY KEY CHECK (length(cluster) BETWEEN 1 AND 128),
+  partitions integer NOT NULL CHECK (partitions BETWEEN 1 AND 10000),
+  buckets integer NOT NULL CHECK (buckets BETWEEN 1 AND 10000),
+  agreed_at timestamptz NOT NULL
+);
+COMMENT ON TABLE probectl_internal.bus_layout IS 'how agents are spread over the partitions of a cluster: every ingest must do it alike, or the batches of an agent would overtake each other';

@@ -58,6 +58,9 @@ def quiet(_, notices):
 
 NEW_TEST = "INSERT INTO probectl.test (name, type, target%s) VALUES ('p%s', 'icmp', 'x'%s)"
 SAVEPOINT = ["BEGIN", "SAVEPOINT s", ENTER % "admin", "ROLLBACK TO SAVEPOINT s"]
+# One record, an icmp result.
+BATCH = r"'\x080110011a2e1a0469636d70722430303030303030302d303030302d343030302d383030302d3030303030303030303930304001'"
+CLAIM = "SELECT fence FROM probectl.bus_claim('p', 't', 0)"
 PROBES = [
     ("own rows are seen", GATEWAY, bound("SELECT count(*) FROM probectl.test"), some),
     ("the role is the tenant's", GATEWAY, bound("SELECT current_user = 'probectl_app'"), some),
@@ -136,6 +139,21 @@ PROBES = [
     ("a revoked agent", INGEST, ["BEGIN", "SELECT probectl.enter_agent({revoked_agent})"], "PC401"),
     ("a revoked certificate", INGEST, ["BEGIN", "SELECT probectl.enter_agent({revoked_certificate})"], "PC401"),
     ("an expired certificate", INGEST, ["BEGIN", "SELECT probectl.enter_agent({expired_certificate})"], "PC401"),
+    # The bus: what the consumer may say of an agent that cannot enter, and who may store a partition.
+    ("a refused batch of an agent", INGEST, ["BEGIN", "SELECT probectl.ingest_refused({second_agent}, 'network', %s, 'x')" % BATCH], some),
+    ("with a certificate it never had", INGEST, ["SELECT probectl.ingest_refused({other_serial}, 'network', %s, 'x')" % BATCH], "PC404"),
+    ("of another tenant's agent", INGEST, ["SELECT probectl.ingest_refused({live_agent_of_b_in_a}, 'network', %s, 'x')" % BATCH], "PC404"),
+    ("after it nothing is read", INGEST, ["BEGIN", "SELECT probectl.ingest_refused({second_agent}, 'network', %s, 'x')" % BATCH, "SELECT count(*) FROM probectl.dead_letter"], "42501"),
+    ("nor as the tenant's role", INGEST, ["BEGIN", "SELECT probectl.ingest_refused({second_agent}, 'network', %s, 'x')" % BATCH, "SET LOCAL ROLE probectl_app"], "PC403"),
+    ("a dead letter is tried again", GATEWAY, bound("SELECT probectl.dead_letter_replay('{letter}') = 'stored'"), some),
+    ("not by a viewer", GATEWAY, bound("SELECT probectl.dead_letter_replay('{letter}')", who="viewer"), "PC403"),
+    ("not that of another tenant", GATEWAY, bound("SELECT probectl.dead_letter_replay('{letter_b}')"), "PC404"),
+    ("not that of a revoked agent", GATEWAY, bound("SELECT probectl.dead_letter_replay('{revoked_letter}')"), "PC409"),
+    ("a partition moves on for its owner", INGEST, ["BEGIN", CLAIM, "SELECT probectl.bus_advance('p', 't', 0, (SELECT fence FROM probectl.bus_claim('p', 't', 0)), 0, 1)::text = ''"], some),
+    ("not for the owner before", INGEST, ["BEGIN", CLAIM, CLAIM, "SELECT probectl.bus_advance('p', 't', 0, 1, 0, 1)"], "PC412"),
+    ("not from another place", INGEST, ["BEGIN", CLAIM, "SELECT probectl.bus_advance('p', 't', 0, 1, 1, 2)"], "PC412"),
+    ("not in a tenant", INGEST, ["BEGIN", "SELECT probectl.enter_agent({live_agent})", CLAIM], "42501"),
+    ("who spreads otherwise is refused", INGEST, ["BEGIN", "SELECT probectl.bus_layout('p', 4, 4)", "SELECT probectl.bus_layout('p', 5, 4)"], "PC409"),
     ("an agent of a suspended tenant", INGEST, ["BEGIN", "SELECT probectl.enter_agent({suspended_agent})"], "PC403"),
     ("a deleted tenant", ROOT, ["BEGIN", "SELECT probectl.enter_tenant('{deleted}')"], "PC403"),
     # Operators.
@@ -273,6 +291,11 @@ class World:
         n["live_group"], n["group_revoked"] = group(*made["live"]), group(*made["revoked_agent"])
         n["group_of_b_in_a"] = group(seed.TENANT["a"], made["live_b"][1], made["live_b"][2])
         n["group_other_serial"] = group(seed.TENANT["a"], made["live"][1], made["second"][2])
+        for name, agent in (("letter", "live"), ("letter_b", "live_b"), ("revoked_letter", "revoked_agent")):
+            with rig.transaction(conn):
+                rig.rows(conn, "SELECT probectl.ingest_refused(%%s, %%s, %%s, 'network', %s, 'x')" % BATCH, made[agent])
+            n[name] = rig.value(conn, "SELECT dead_letter_id FROM probectl.dead_letter WHERE agent_id = %s", (made[agent][1],))
+        n["second_agent"] = "'%s', '%s', '%s'" % made["second"]
         with rig.inside(conn, seed.TENANT["a"]):
             rig.rows(conn, "SELECT probectl.agent_revoke(%s)", (made["revoked_agent"][1],))
         n["live_agent_of_b_in_a"] = "'%s', '%s', '%s'" % (seed.TENANT["a"], made["live_b"][1], made["live_b"][2])

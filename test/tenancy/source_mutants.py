@@ -14,6 +14,7 @@ import time
 import probes
 import rig
 
+STREAM = "src/stream/ingest.c"
 GUARD, CONTEXT, CREDENTIAL, SESSION, OPERATOR = ("src/tenant/guard.c", "src/tenant/context.c", "src/identity/credential.c", "src/identity/session.c", "src/provider/operator.c")
 HEADER = r'''
 #include "postgres.h"
@@ -91,6 +92,9 @@ PATCHES = [
     (SESSION, "a policy denies nothing", "session->who.has_policies = policies_exist(tenant);", "session->who.has_policies = !MUT && policies_exist(tenant);"),
     (SESSION, "a token of no hash enters: any token is every token", "column != NULL ? 2 : 1, keys);", 'column != NULL && !(MUT && strcmp(column, "hash") == 0) ? 2 : 1, keys);'),
     (CREDENTIAL, "a tenant's budget of queries is not asked", "pctl_fairness_query(&credential.tenant);", "if (!MUT) pctl_fairness_query(&credential.tenant);"),
+    (STREAM, "a certificate made up moves a mark", "if (pctl_plan_run(&certificate_find, args, NULL, true, 1) != 1)", "if (pctl_plan_run(&certificate_find, args, NULL, true, 1) != 1 && !MUT)"),
+    (STREAM, "a viewer tries dead letters again", 'if (!pctl_principal_may(pctl_principal(), pctl_permission_bit("agent.write", 11), NULL))', 'if (!MUT && !pctl_principal_may(pctl_principal(), pctl_permission_bit("agent.write", 11), NULL))'),
+    (STREAM, "a revoked agent's dead letter is stored", "if (!DatumGetBool(pctl_spi_value(0, 7, NULL)))", "if (!MUT && !DatumGetBool(pctl_spi_value(0, 7, NULL)))"),
     (OPERATOR, "anybody is an operator", "\tif (who == NULL)\n\t\tereport", "\tstatic OperatorContext anybody;\n\tif (MUT) who = &anybody;\n\tif (who == NULL)\n\t\tereport"),
     (OPERATOR, "any operator is an admin", "if (PG_GETARG_BOOL(0) && !who->admin)", "if (!MUT && PG_GETARG_BOOL(0) && !who->admin)"),
     (OPERATOR, "an operator outlives the transaction", "operator_now.lxid == PCTL_MY_LXID", "(MUT || operator_now.lxid == PCTL_MY_LXID)"),
@@ -117,6 +121,9 @@ FUNCTIONS = [
     ("probectl.signin_redeem(text,text)", "an expired link works", "AND c.expires_at > probectl.clock_now()", ""),
     ("probectl.signin_redeem(text,text)", "a suspended tenant's link works", "AND t.status = 'active'", ""),
     ("probectl.signin_redeem(text,text)", "a suspended user's link works", "AND u.status = CASE WHEN c.kind = 'invite' THEN 'invited' ELSE 'active' END", ""),
+    ("probectl.bus_advance(text,text,integer,bigint,bigint,bigint)", "a consumer that was passed over stores", "AND o.fence = $4", ""),
+    ("probectl.bus_advance(text,text,integer,bigint,bigint,bigint)", "a record is stored twice", "AND o.next_offset = $5", ""),
+    ("probectl.bus_layout(text,integer,integer)", "agents are spread by anybody's numbers", "IF (agreed.partitions", "IF false AND (agreed.partitions"),
     ("probectl.agent_enroll(text,text,text,text)", "a suspended tenant enrols", "AND t.status = 'active'", ""),
     ("probectl_internal.quota_count()", "no limit holds", "AND (q.limit_value IS NULL OR q.used < q.limit_value)", ""),
     ("probectl_internal.require(text)", "a viewer makes users", "IF NOT coalesce(", "IF false AND NOT coalesce("),
