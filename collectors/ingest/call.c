@@ -17,6 +17,7 @@
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/support/alloc.h>
 
+#include "ingest/bus.h"
 #include "ingest/server.h"
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -43,6 +44,7 @@ static const struct
     [DB_CONFLICT] = {GRPC_STATUS_FAILED_PRECONDITION, STAT_REFUSED_OLD_EPOCH},
     [DB_BAD_INPUT] = {GRPC_STATUS_INVALID_ARGUMENT, STAT_REFUSED_BAD_BATCH},
     [DB_QUOTA] = {GRPC_STATUS_RESOURCE_EXHAUSTED, STAT_REFUSED_QUOTA},
+    [DB_FENCED] = {GRPC_STATUS_UNAVAILABLE, STAT_REFUSED_UNAVAILABLE},
     [DB_UNAVAILABLE] = {GRPC_STATUS_UNAVAILABLE, STAT_REFUSED_UNAVAILABLE},
 };
 
@@ -325,7 +327,10 @@ call_ask(struct call *call)
 	call->request.complete = server_mail;
 	call->asking = true;
 	call->refs++;
-	db_submit(call->server->db, &call->request);
+	if (call->method == &method_results && call->server->bus != NULL)
+		bus_submit(call->server->bus, &call->request);
+	else
+		db_submit(call->server->db, &call->request);
 }
 
 void

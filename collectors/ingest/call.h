@@ -60,10 +60,7 @@ struct stream
 	} ring[STREAM_WINDOW];
 	int first, count; /* of ring: read and not committed */
 	int flight;       /* the first so many of them are in the database */
-	struct stream_ack
-	{
-		uint64_t epoch, committed_seq, stored, duplicate, dead_lettered;
-	} acks[STREAM_WINDOW];
+	struct db_ack acks[STREAM_WINDOW];
 	int ack_count;
 	uint64_t accepted;
 	bool reading, starved, eof, failed;
@@ -137,6 +134,7 @@ struct server
 	grpc_server *grpc;
 	grpc_completion_queue *queue;
 	struct db *db;
+	struct bus *bus; /* NULL: batches go to the database */
 	struct call_list calls, starved, waiters;
 	struct call_list suspects; /* calls whose right to go on is to be asked for (entry.c) */
 	int call_count, stream_count, waiter_count, checks;

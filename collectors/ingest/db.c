@@ -53,6 +53,7 @@ struct db_statement_def
 	int params;
 	int binary_param; /* index of the bytea parameter, -1 none */
 	int result_format;
+	bool unbound; /* does not enter as an agent */
 };
 
 static const struct db_statement_def db_statements[DB_STATEMENTS] = {
@@ -84,7 +85,24 @@ static const struct db_statement_def db_statements[DB_STATEMENTS] = {
                    " pg_catalog.floor(extract(epoch FROM not_after))::bigint"
                    " FROM probectl.agent_rotate($1::text, $2::text, $3::text, $4::bytea)",
                    4, 3, 0},
+    [DB_REFUSED] = {"refused",
+                    "SELECT epoch, committed_seq, stored, duplicate, dead_lettered"
+                    " FROM probectl.ingest_refused($1::uuid, $2::uuid, $3::text, $4::text,"
+                    " $5::bytea, $6::text)",
+                    6, 4, 0, true},
+    [DB_BUS_LAYOUT] = {"bus_layout",
+                       "SELECT probectl.bus_layout($1::text, $2::integer, $3::integer)", 3, -1, 0,
+                       true},
+    [DB_BUS_CLAIM] = {"bus_claim",
+                      "SELECT next_offset, fence FROM"
+                      " probectl.bus_claim($1::text, $2::text, $3::integer)",
+                      3, -1, 0, true},
+    [DB_BUS_PASS] = {"bus_pass", "SELECT true", 0, -1, 0, true},
 };
+
+#define DB_PLACE_SQL                                                                               \
+	"SELECT probectl.bus_advance($1::text, $2::text, $3::integer, $4::bigint, $5::bigint,"         \
+	" $6::bigint)"
 
 /* A commit that could be lost by a crash is no commit for a producer, so "off" is overruled. */
 static const char *const db_setup[] = {
@@ -105,6 +123,7 @@ enum db_conn_state
 enum db_step
 {
 	STEP_BEGIN,
+	STEP_PLACE,
 	STEP_ENTER,
 	STEP_STATEMENT,
 	STEP_COMMIT,
@@ -231,7 +250,11 @@ static const struct
 } db_sqlstates[] = {
     {"PC401", DB_UNAUTHENTICATED}, {"PC403", DB_NOT_PERMITTED}, {"PC404", DB_NOT_FOUND},
     {"PC409", DB_CONFLICT},        {"PC422", DB_BAD_INPUT},     {"PC429", DB_QUOTA},
+    {"PC412", DB_FENCED},
 };
+
+/* Classes of errors that the same statement meets again: data, constraints, our own bugs. */
+static const char *const db_lasting[] = {"21", "22", "23", "XX"};
 
 /* An error the contract names is told to the producer; any other one is ours: logged under a
  * request number, which is all the producer learns of it. */
@@ -261,6 +284,8 @@ request_error(struct db *db, struct db_request *request, const PGresult *result)
 		request_fail(request, DB_UNAVAILABLE, db_lost);
 		return;
 	}
+	for (size_t i = 0; i < sizeof(db_lasting) / sizeof(db_lasting[0]); i++)
+		request->fault |= strncmp(sqlstate, db_lasting[i], 2) == 0;
 	db->faults++;
 	stat_add(STAT_DB_FAULTS, 1);
 	log_limited(LOG_LEVEL_ERROR, "database", NULL, "fault %llu: %s: %s%s%s",
@@ -274,6 +299,22 @@ request_error(struct db *db, struct db_request *request, const PGresult *result)
 	request_fail(request, DB_UNAVAILABLE, text);
 }
 
+/* Steps of one item up to its COMMIT, in order. Returns how many. */
+static int
+item_steps(const struct db_item *item, enum db_step steps[4])
+{
+	int count = 0;
+
+	steps[count++] = STEP_BEGIN;
+	if (item->place != NULL)
+		steps[count++] = STEP_PLACE;
+	if (!db_statements[item->statement].unbound)
+		steps[count++] = STEP_ENTER;
+	if (item->statement != DB_ENTER_ONLY)
+		steps[count++] = STEP_STATEMENT;
+	return count;
+}
+
 /* What the step-th answer of this request is about, and which item. */
 static enum db_step
 request_step(const struct db_request *request, int step, int *item)
@@ -282,16 +323,13 @@ request_step(const struct db_request *request, int step, int *item)
 
 	for (int i = 0; i <= last; i++)
 	{
-		bool has_statement = request->items[i].statement != DB_ENTER_ONLY;
+		enum db_step steps[4];
+		int count = item_steps(&request->items[i], steps);
 
 		*item = i;
-		if (step == 0)
-			return STEP_BEGIN;
-		if (step == 1)
-			return STEP_ENTER;
-		if (step == 2 && has_statement)
-			return STEP_STATEMENT;
-		step -= has_statement ? 3 : 2;
+		if (step < count)
+			return steps[step];
+		step -= count;
 		if (i == last)
 			break;
 		if (step == 0)
@@ -344,26 +382,48 @@ request_answer(struct db *db, struct db_request *request, PGresult *result)
 }
 
 static bool
+place_send(PGconn *pg, const struct db_place *place)
+{
+	char partition[12], numbers[3][24];
+	const int64_t values[3] = {place->fence, place->from, place->to};
+	const char *params[6] = {place->cluster, place->topic, partition,
+	                         numbers[0],     numbers[1],   numbers[2]};
+
+	snprintf(partition, sizeof(partition), "%d", place->partition);
+	for (int i = 0; i < 3; i++)
+		snprintf(numbers[i], sizeof(numbers[i]), "%lld", (long long) values[i]);
+	return PQsendQueryPrepared(pg, "place", 6, params, NULL, NULL, 0);
+}
+
+static bool
+item_send(PGconn *pg, const struct db_request *request, struct db_item *item)
+{
+	const struct db_statement_def *def = &db_statements[item->statement];
+	const char *own[3] = {request->tenant, request->agent, request->serial};
+	int formats[DB_PARAMS_MAX] = {0};
+
+	if (def->binary_param >= 0)
+		formats[def->binary_param] = 1;
+	if (!PQsendQueryPrepared(pg, "begin", 0, NULL, NULL, NULL, 0))
+		return false;
+	if (item->place != NULL && !place_send(pg, item->place))
+		return false;
+	if (!def->unbound &&
+	    !PQsendQueryPrepared(pg, "enter", 3, item->who[0] ? item->who : own, NULL, NULL, 0))
+		return false;
+	return item->statement == DB_ENTER_ONLY ||
+	       PQsendQueryPrepared(pg, def->name, def->params, item->values, item->lengths, formats,
+	                           def->result_format);
+}
+
+static bool
 request_send(PGconn *pg, struct db_request *request)
 {
-	const char *identity[3] = {request->tenant, request->agent, request->serial};
-
 	request->step = 0;
 	request->sent_at = now_ms();
 	for (int i = 0; i < request->item_count; i++)
 	{
-		struct db_item *item = &request->items[i];
-		const struct db_statement_def *def = &db_statements[item->statement];
-		int formats[DB_PARAMS_MAX] = {0};
-
-		if (def->binary_param >= 0)
-			formats[def->binary_param] = 1;
-		if (!PQsendQueryPrepared(pg, "begin", 0, NULL, NULL, NULL, 0) ||
-		    !PQsendQueryPrepared(pg, "enter", 3, identity, NULL, NULL, 0))
-			return false;
-		if (item->statement != DB_ENTER_ONLY &&
-		    !PQsendQueryPrepared(pg, def->name, def->params, item->values, item->lengths, formats,
-		                         def->result_format))
+		if (!item_send(pg, request, &request->items[i]))
 			return false;
 		if (i == request->item_count - 1 && !PQpipelineSync(pg))
 			return false;
@@ -612,7 +672,8 @@ conn_send_setup(struct db_conn *conn)
 		if (!PQsendQueryParams(pg, db_setup[i], 0, NULL, NULL, NULL, NULL, 0))
 			return false;
 	if (!PQsendPrepare(pg, "begin", "BEGIN", 0, NULL) ||
-	    !PQsendPrepare(pg, "commit", "COMMIT", 0, NULL))
+	    !PQsendPrepare(pg, "commit", "COMMIT", 0, NULL) ||
+	    !PQsendPrepare(pg, "place", DB_PLACE_SQL, 0, NULL))
 		return false;
 	for (int i = 0; i < DB_STATEMENTS; i++)
 		if (!PQsendPrepare(pg, db_statements[i].name, db_statements[i].sql, 0, NULL))
@@ -777,7 +838,7 @@ db_submit(struct db *db, struct db_request *request)
 	bool wake;
 
 	request->done = 0;
-	request->failed = false;
+	request->failed = request->fault = false;
 	request->message[0] = '\0';
 	for (int i = 0; i < request->item_count; i++)
 		request->items[i].result = NULL;

@@ -21,7 +21,7 @@
 #include <libpq-fe.h>
 
 #define DB_ITEMS_MAX  4
-#define DB_PARAMS_MAX 4
+#define DB_PARAMS_MAX 6
 
 enum db_statement
 {
@@ -33,6 +33,11 @@ enum db_statement
 	DB_MEET,         /* known revision, report jsonb, observed address; answers in binary */
 	DB_ROTATE_START, /* serial */
 	DB_ROTATE,       /* serial, csr, challenge, proof bytea */
+	/* The bus; these do not enter as an agent. */
+	DB_REFUSED,    /* tenant, agent, serial, plane, batch bytea, reason */
+	DB_BUS_LAYOUT, /* cluster, partitions, buckets */
+	DB_BUS_CLAIM,  /* cluster, topic, partition */
+	DB_BUS_PASS,   /* nothing: only db_item.place is moved */
 	DB_STATEMENTS,
 };
 
@@ -47,13 +52,31 @@ enum db_code
 	DB_CONFLICT,        /* PC409 */
 	DB_BAD_INPUT,       /* PC422 */
 	DB_QUOTA,           /* PC429 */
+	DB_FENCED,          /* PC412: another consumer has the partition */
 	DB_UNAVAILABLE,     /* lost, down, or a fault of ours: try again */
 	DB_CODES,
+};
+
+/* Where a record of the bus stood: moved from `from` to `to` in the transaction of its item. */
+struct db_place
+{
+	const char *cluster, *topic;
+	int partition;
+	int64_t fence, from, to;
+};
+
+/* What an acknowledgement says of a batch. */
+struct db_ack
+{
+	uint64_t epoch, committed_seq, stored, duplicate, dead_lettered;
 };
 
 struct db_item
 {
 	enum db_statement statement;
+	const char *who[3];           /* tenant, agent, serial; the first NULL: those of the request */
+	const struct db_place *place; /* NULL: not from the bus */
+	struct db_ack ack;            /* of a batch that the bus took: there is no result then */
 	const char *values[DB_PARAMS_MAX]; /* text, or bytes for a bytea parameter */
 	int lengths[DB_PARAMS_MAX];        /* of bytes; text is NUL-terminated */
 	PGresult *result;                  /* one row; PQclear is the owner's */
@@ -70,6 +93,7 @@ struct db_request
 	/* Filled before complete is called. */
 	int done;          /* items committed, from the front */
 	enum db_code code; /* of items[done] when done < item_count, else DB_OK */
+	bool fault;        /* DB_UNAVAILABLE, but the same item will fail the same way again */
 	char message[256]; /* may be shown to the producer */
 
 	void (*complete)(struct db_request *request);

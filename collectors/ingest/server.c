@@ -400,9 +400,10 @@ server_start(const struct server_settings *settings, char *err, size_t errlen)
 }
 
 void
-server_run(struct db *db)
+server_run(struct db *db, struct bus *bus)
 {
 	self.server.db = db;
+	self.server.bus = bus;
 	grpc_server_start(self.server.grpc);
 	for (int i = 0; i < SERVER_ACCEPTS; i++)
 	{

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct bus;
 struct db;
 struct db_request;
 
@@ -25,7 +26,7 @@ struct server_settings
 
 /* Binds the address; serves only after server_run. False with a sentence in err. */
 bool server_start(const struct server_settings *settings, char *err, size_t errlen);
-void server_run(struct db *db);
+void server_run(struct db *db, struct bus *bus); /* bus NULL: batches go to the database */
 
 /* A request was answered. This is db_request.complete. */
 void server_mail(struct db_request *request);

@@ -13,5 +13,9 @@ ingest_SRCS = \
 	ingest/wire.c \
 	ingest/tls.c \
 	ingest/db.c \
+	ingest/bus.c \
+	ingest/consume.c \
+	ingest/kafka.c \
+	ingest/record.c \
 	ingest/stats.c
-ingest_LIBS = -lgrpc -lgpr -lpq -levent -lyaml -ljansson -lprotobuf-c -lssl -lcrypto -lpthread
+ingest_LIBS = -lgrpc -lgpr -lrdkafka -lpq -levent -lyaml -ljansson -lprotobuf-c -lssl -lcrypto -lpthread

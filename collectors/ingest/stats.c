@@ -13,6 +13,13 @@
 	METRIC_COUNTER("probectl_ingest_calls_total", "method=\"" method "\"",                         \
 	               "Calls that passed the identity check.")
 
+#define BUS_FAILED(reason)                                                                         \
+	METRIC_COUNTER("probectl_ingest_bus_failures_total", "reason=\"" reason "\"",                  \
+	               "Batches the bus did not take; their agents have them still.")
+#define DEAD(reason)                                                                               \
+	METRIC_COUNTER("probectl_ingest_dead_letters_total", "reason=\"" reason "\"",                  \
+	               "Batches from the bus that became dead letters.")
+
 struct metric stats[STATS] = {
     [STAT_BATCHES_RECEIVED] = METRIC_COUNTER("probectl_ingest_batches_received_total", NULL,
                                              "Batches read from producers."),
@@ -42,6 +49,37 @@ struct metric stats[STATS] = {
     [STAT_REFUSED_UNAVAILABLE] = REFUSED("unavailable"),
     [STAT_REFUSED_UNKNOWN_METHOD] = REFUSED("unknown_method"),
     [STAT_REFUSED_NOT_FOUND] = REFUSED("not_found"),
+    [STAT_BUS_FAILED_TIMEOUT] = BUS_FAILED("timeout"),
+    [STAT_BUS_FAILED_TOO_LARGE] = BUS_FAILED("too_large"),
+    [STAT_BUS_FAILED_QUEUE] = BUS_FAILED("queue_full"),
+    [STAT_BUS_FAILED_NOT_READY] = BUS_FAILED("not_ready"),
+    [STAT_BUS_FAILED_OTHER] = BUS_FAILED("other"),
+    [STAT_DEAD_NO_IDENTITY] = DEAD("no_identity"),
+    [STAT_DEAD_BAD_SEAL] = DEAD("bad_seal"),
+    [STAT_DEAD_WRONG_TOPIC] = DEAD("wrong_topic"),
+    [STAT_DEAD_IDENTITY] = DEAD("identity_refused"),
+    [STAT_DEAD_TENANT] = DEAD("tenant_not_active"),
+    [STAT_DEAD_NOT_FOUND] = DEAD("not_found"),
+    [STAT_DEAD_OLD_EPOCH] = DEAD("old_epoch"),
+    [STAT_DEAD_BAD_BATCH] = DEAD("bad_batch"),
+    [STAT_DEAD_FAULT] = DEAD("fault"),
+    [STAT_BUS_PRODUCED] = METRIC_COUNTER("probectl_ingest_bus_produced_total", NULL,
+                                         "Batches every in-sync replica of the bus has."),
+    [STAT_BUS_FENCED] = METRIC_COUNTER(
+        "probectl_ingest_bus_fenced_total", NULL,
+        "Transactions that stored nothing, because another consumer has the partition."),
+    [STAT_BUS_GAPS] = METRIC_COUNTER("probectl_ingest_bus_gaps_total", NULL,
+                                     "Times a partition did not go on where it was stored to."),
+    [STAT_BUS_HELD] = METRIC_COUNTER("probectl_ingest_bus_held_total", NULL,
+                                     "Times a partition waited for the budget of a tenant."),
+    [STAT_BUS_REBALANCES] = METRIC_COUNTER("probectl_ingest_bus_rebalances_total", NULL,
+                                           "Changes of the partitions this consumer has."),
+    [STAT_BUS_READY] = METRIC_GAUGE("probectl_ingest_bus_ready", NULL,
+                                    "1 when cluster, layout and topics of the bus are in order."),
+    [STAT_BUS_PARTITIONS] = METRIC_GAUGE("probectl_ingest_bus_partitions", NULL,
+                                         "Partitions this consumer works on."),
+    [STAT_BUS_LAG] = METRIC_GAUGE("probectl_ingest_bus_lag", NULL,
+                                  "Records in these partitions that are not stored."),
     [STAT_CUT] = METRIC_COUNTER("probectl_ingest_cut_total", NULL,
                                 "Live calls that were cut because the agent lost its right."),
     [STAT_ENTRY_CHECKS] = METRIC_COUNTER("probectl_ingest_entry_checks_total", NULL,

@@ -148,8 +148,10 @@ stream_ask(struct call *call)
 	struct db_request *request = &call->request;
 
 	request->bulk = true;
-	request->item_count = stream->flight = stream->count;
-	for (int i = 0; i < stream->count; i++)
+	/* One at a time to the bus: were the second taken and the first not, the first would look like a
+	 * duplicate for ever. */
+	request->item_count = stream->flight = call->server->bus != NULL ? 1 : stream->count;
+	for (int i = 0; i < stream->flight; i++)
 	{
 		const struct stream_batch *batch = ring_at(stream, i);
 		struct db_item *item = &request->items[i];
@@ -169,12 +171,16 @@ result_number(const PGresult *result, int column)
 }
 
 static void
-stream_committed(struct call *call, const PGresult *result)
+stream_committed(struct call *call, const struct db_item *item)
 {
 	struct stream *stream = &call->stream;
-	struct stream_ack *ack = &stream->acks[stream->ack_count++];
+	struct db_ack *ack = &stream->acks[stream->ack_count++];
+	const PGresult *result = item->result;
 	struct timespec now;
 
+	*ack = item->ack;
+	if (result == NULL)
+		return; /* it is on the bus: the consumer will count what becomes of it */
 	ack->epoch = result_number(result, 0);
 	ack->committed_seq = result_number(result, 1);
 	ack->stored = result_number(result, 2);
@@ -197,7 +203,7 @@ stream_answered(struct call *call)
 
 	for (int i = 0; i < request->done; i++)
 	{
-		stream_committed(call, request->items[i].result);
+		stream_committed(call, &request->items[i]);
 		batch_release(call, ring_at(stream, 0));
 		stream->first = (stream->first + 1) % STREAM_WINDOW;
 		stream->count--;
@@ -219,7 +225,7 @@ static void
 stream_send_ack(struct call *call)
 {
 	struct stream *stream = &call->stream;
-	struct stream_ack ack = stream->acks[0];
+	struct db_ack ack = stream->acks[0];
 	Probectl__Agent__V1__StreamResultsResponse response =
 	    PROBECTL__AGENT__V1__STREAM_RESULTS_RESPONSE__INIT;
 	uint8_t bytes[64]; /* five varints with one-byte tags: 55 at most */

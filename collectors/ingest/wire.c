@@ -117,3 +117,67 @@ wire_batch_parse(const void *message, size_t len, struct wire_batch *batch)
 		return "the message carries no batch (field 4)";
 	return NULL;
 }
+
+#define WIRE_ENVELOPE_EPOCH  1
+#define WIRE_ENVELOPE_SEQ    2
+#define WIRE_ENVELOPE_RECORD 3
+
+static bool
+wire_envelope_field(struct cursor *c, uint64_t tag, struct wire_envelope *envelope)
+{
+	uint64_t field = tag >> 3, value;
+	unsigned type = tag & 7;
+
+	if (field == 0 || tag > UINT32_MAX)
+		return false;
+	if (type == 0)
+	{
+		value = wire_varint(c);
+		if (field == WIRE_ENVELOPE_EPOCH)
+			envelope->epoch = value;
+		else if (field == WIRE_ENVELOPE_SEQ)
+			envelope->first_seq = value;
+		return field != WIRE_ENVELOPE_RECORD;
+	}
+	if (field == WIRE_ENVELOPE_EPOCH || field == WIRE_ENVELOPE_SEQ)
+		return false;
+	if (type != 2)
+	{
+		wire_skip(c, type);
+		return field != WIRE_ENVELOPE_RECORD;
+	}
+	value = wire_varint(c);
+	if (value > cursor_left(c))
+		return false;
+	cursor_skip(c, (size_t) value);
+	if (field == WIRE_ENVELOPE_RECORD)
+		envelope->count++;
+	return true;
+}
+
+const char *
+wire_envelope_parse(const void *data, size_t len, struct wire_envelope *envelope)
+{
+	struct cursor c;
+
+	cursor_init(&c, data, len);
+	*envelope = (struct wire_envelope){0};
+	while (cursor_left(&c) > 0)
+	{
+		uint64_t tag = wire_varint(&c);
+
+		if (c.failed || !wire_envelope_field(&c, tag, envelope))
+			return "the batch does not decode";
+		if (envelope->count > WIRE_RECORDS_MAX)
+			return "the batch holds too many records";
+	}
+	if (!cursor_done(&c))
+		return "the batch does not decode";
+	if (envelope->epoch == 0 || envelope->epoch > INT64_MAX)
+		return "the batch has no epoch";
+	if (envelope->count == 0)
+		return "the batch holds no record";
+	if (envelope->first_seq == 0 || envelope->first_seq > (uint64_t) INT64_MAX - WIRE_RECORDS_MAX)
+		return "the batch has no sequence number";
+	return NULL;
+}

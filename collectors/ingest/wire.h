@@ -21,6 +21,18 @@ struct wire_batch
 	char plane[WIRE_PLANE_MAX + 1]; /* "network" when the message has none */
 };
 
+/* Envelope of a probectl.stream.v1.Batch. */
+struct wire_envelope
+{
+	uint64_t epoch, first_seq; /* never 0; first_seq + count - 1 fits into 63 bits */
+	uint32_t count;            /* 1 .. WIRE_RECORDS_MAX */
+};
+
+#define WIRE_RECORDS_MAX 10000 /* as the database has it */
+
+/* NULL, or what is wrong with the batch. Records are counted, not read. */
+const char *wire_envelope_parse(const void *data, size_t len, struct wire_envelope *envelope);
+
 /* NULL, or a sentence that says what is wrong with the message. */
 const char *wire_batch_parse(const void *message, size_t len, struct wire_batch *batch);
 

@@ -48,6 +48,17 @@ crypto_sha256(const void *data, size_t len, uint8_t out[CRYPTO_SHA256_BYTES])
 	EVP_MD_free(md);
 }
 
+void
+crypto_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
+                   uint8_t out[CRYPTO_SHA256_BYTES])
+{
+	size_t out_len = 0;
+
+	if (!EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, key, key_len, data, len, out,
+	               CRYPTO_SHA256_BYTES, &out_len))
+		log_fatal("crypto", NULL, "HMAC-SHA-256 is not available");
+}
+
 bool
 crypto_random(void *out, size_t len)
 {

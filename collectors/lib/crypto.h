@@ -24,6 +24,8 @@ struct ssl_st;     /* SSL */
 #define CRYPTO_URIS_MAX     4
 
 void crypto_sha256(const void *data, size_t len, uint8_t out[CRYPTO_SHA256_BYTES]);
+void crypto_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
+                        uint8_t out[CRYPTO_SHA256_BYTES]);
 bool crypto_random(void *out, size_t len);
 
 /* ---- contexts ---- */

@@ -161,6 +161,22 @@ SEEDS = {
     "batch/cut-off": (number(1, 1) + number(2, 1) + data(3, LEAST))[:-3],
     "batch/group": number(1, 1) + number(2, 1) + data(3, b"x") + b"\x2b\x2c",
 }
+SEEDS |= {name.replace("batch/", "envelope/"): seed for name, seed in SEEDS.items() if name.startswith("batch/")}
+
+
+def header(which, value):
+    return bytes([which, len(value)]) + value
+
+
+IDENTITY = header(0, ID) + header(1, ID) + header(2, b"1f0c") + header(3, b"network")
+SEEDS |= {
+    "record/whole": IDENTITY + b"x",
+    "record/sealed": IDENTITY + header(4, bytes(32)),
+    "record/unknown-header": header(5, b"text") + IDENTITY,
+    "record/tenant-twice": IDENTITY + header(0, ID),
+    "record/capital-serial": header(0, ID) + header(1, ID) + header(2, b"1F") + header(3, b"flow"),
+    "record/cut-off": IDENTITY[:-3],
+}
 
 for name, content in SEEDS.items():
     (HERE / name).parent.mkdir(parents=True, exist_ok=True)

@@ -98,14 +98,53 @@ test_cut_off(void **state)
 	assert_null(wire_batch_parse(message, sizeof(message) - 1, &batch));
 }
 
+#define EPOCH           "\x08"
+#define SEQ             "\x10"
+#define RECORD          "\x1a"
+#define ENVELOPE(text)  wire_envelope_parse(text, sizeof(text) - 1, &envelope)
+#define BIGGEST_63_BITS "\xff\xff\xff\xff\xff\xff\xff\xff\x7f"
+#define FIRST_63_BITS   "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"
+
+static void
+test_envelope(void **state)
+{
+	struct wire_envelope envelope;
+
+	assert_null(ENVELOPE(EPOCH "\x07" SEQ "\x96\x01" RECORD "\x02\x61\x62" RECORD "\x00"));
+	assert_int_equal(envelope.epoch, 7);
+	assert_int_equal(envelope.first_seq, 150);
+	assert_int_equal(envelope.count, 2);
+	/* any order, the last one counts, fields of the future are skipped */
+	assert_null(ENVELOPE(RECORD "\x01\x61\x98\x06\x05" SEQ "\x09" EPOCH "\x01" SEQ "\x03"));
+	assert_int_equal(envelope.first_seq, 3);
+	assert_null(ENVELOPE(EPOCH BIGGEST_63_BITS SEQ "\x01" RECORD "\x00"));
+}
+
+static void
+test_envelope_refused(void **state)
+{
+	struct wire_envelope envelope;
+
+	assert_non_null(ENVELOPE(""));
+	assert_non_null(ENVELOPE(SEQ "\x01" RECORD "\x00"));                     /* no epoch */
+	assert_non_null(ENVELOPE(EPOCH "\x00" SEQ "\x01" RECORD "\x00"));        /* epoch 0 */
+	assert_non_null(ENVELOPE(EPOCH FIRST_63_BITS SEQ "\x01" RECORD "\x00")); /* 64 bits */
+	assert_non_null(ENVELOPE(EPOCH "\x01" RECORD "\x00"));                   /* no number */
+	assert_non_null(ENVELOPE(EPOCH "\x01" SEQ BIGGEST_63_BITS RECORD "\x00"));
+	assert_non_null(ENVELOPE(EPOCH "\x01" SEQ "\x01"));                   /* no record */
+	assert_non_null(ENVELOPE(EPOCH "\x01" SEQ "\x01" RECORD "\x02\x61")); /* cut off */
+	assert_non_null(ENVELOPE(EPOCH "\x01" SEQ "\x01\x18\x01"));           /* a record as number */
+	assert_non_null(ENVELOPE("\x0a\x01\x01" SEQ "\x01" RECORD "\x00"));   /* an epoch as bytes */
+	assert_non_null(ENVELOPE(EPOCH "\x01" SEQ "\x01" RECORD "\x00\x2b\x2c")); /* a group */
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_good),
-	    cmocka_unit_test(test_unknown_fields),
-	    cmocka_unit_test(test_refused),
-	    cmocka_unit_test(test_cut_off),
+	    cmocka_unit_test(test_good),     cmocka_unit_test(test_unknown_fields),
+	    cmocka_unit_test(test_refused),  cmocka_unit_test(test_cut_off),
+	    cmocka_unit_test(test_envelope), cmocka_unit_test(test_envelope_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
