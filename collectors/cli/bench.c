@@ -248,6 +248,7 @@ bench_run(struct cli_args *args)
 	struct bench_env env = {.rows = number_option(args, "rows"),
 	                        .seconds = number_option(args, "seconds"),
 	                        .tier = cli_value(args, "tier"),
+	                        .brokers = cli_value(args, "brokers"),
 	                        .private = !cli_value(args, "home")};
 
 	if (bench->alone)
@@ -277,6 +278,7 @@ static const struct cli_option options[] = {
      "icmp: targets (10000)"},
     {"seconds", "N", "how long the measured part takes"},
     {"tier", "NAME", "tier: S, M, L, XL, or fleet (5,000 agents with one result a second each)"},
+    {"brokers", "HOST:PORT", "ingest: over these brokers of Kafka, without TLS, and a consumer"},
     CLI_OPTION_END,
 };
 
@@ -290,7 +292,8 @@ const struct cli_command cmd_bench = {
             "  probectl bench rls --rows 4000000\n"
             "  probectl bench agent --seconds 60\n"
             "  probectl bench ingest --seconds 10\n"
-            "  probectl bench tier --tier L --seconds 1800\n",
+            "  probectl bench tier --tier L --seconds 1800\n"
+            "  probectl bench ingest --brokers 127.0.0.1:9092\n",
     .options = options,
     .more = bench_list,
     .run = bench_run,

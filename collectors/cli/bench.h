@@ -18,11 +18,12 @@
 
 struct bench_env
 {
-	struct home *home; /* running */
-	bool private;      /* made for this run: anything may be done to it */
-	int64_t rows;      /* --rows, 0 = the benchmark's own default */
-	int64_t seconds;   /* --seconds, 0 = default */
-	const char *tier;  /* --tier, NULL = default */
+	struct home *home;   /* running */
+	bool private;        /* made for this run: anything may be done to it */
+	int64_t rows;        /* --rows, 0 = the benchmark's own default */
+	int64_t seconds;     /* --seconds, 0 = default */
+	const char *tier;    /* --tier, NULL = default */
+	const char *brokers; /* --brokers: ingest over Kafka; NULL = straight to the database */
 };
 
 struct bench

@@ -33,6 +33,7 @@ cli_SRCS = \
 	cli/bench_audit.c \
 	cli/bench_fairness.c \
 	cli/bench_gateway.c \
+	cli/bench_bus.c \
 	cli/bench_icmp.c \
 	cli/bench_http.c \
 	cli/bench_peer.c \
