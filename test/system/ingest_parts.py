@@ -264,6 +264,8 @@ class Ingest:
         limits = {name: value for name, value in settings.items() if name.endswith("_bytes") or name == "streams"}
         if limits:
             text += "limits:\n" + "".join(f"  {name}: {value}\n" for name, value in limits.items())
+        for block in [name for name, value in settings.items() if isinstance(value, dict)]:
+            text += f"{block}:\n" + "".join(f"  {name}: {value}\n" for name, value in settings.pop(block).items())
         text += "".join(f"{name}: {value}\n" for name, value in settings.items() if name not in limits)
         self.config.write_text(text)
         self.process = None
