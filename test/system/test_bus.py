@@ -295,6 +295,21 @@ def test_batches_come_back_when_no_broker_answers(world, kafka, bus, agent):
     wait_until("stored", lambda: world.stored(agent) == (10, 10), CATCH_UP)
 
 
+def test_stopped_while_the_broker_is_away(world, kafka, bus, agent):
+    ingest, consumer = bus.serve(), bus.consume()
+    wait_until("it consumes", lambda: consumer.metric("probectl_ingest_bus_partitions") == 24, CATCH_UP)
+    kafka.kill()
+    try:
+        with world.producer(ingest, agent) as producer:
+            stream = producer.stream()
+            stream.send(world.messages.request(1, 1, world.messages.results(10)))
+            wait_until("the batch waits", lambda: ingest.metric("probectl_backlog") == 1)
+            assert ingest.stop()[0] == 0 and consumer.stop()[0] == 0
+            assert stream.end() == Code.UNAVAILABLE and stream.acks == []
+    finally:
+        kafka.start()
+
+
 def test_consumer_killed(world, bus):
     ingest, consumer = bus.serve(), bus.consume()
     loads = [Load(world, ingest, 3000) for _ in range(3)]
