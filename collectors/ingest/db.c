@@ -28,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ingest/group.h"
 #include "ingest/stats.h"
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -51,53 +52,58 @@ struct db_statement_def
 	const char *name;
 	const char *sql;
 	int params;
-	int binary_param; /* index of the bytea parameter, -1 none */
+	unsigned binary; /* parameters in binary, a bit each */
 	int result_format;
 	bool unbound; /* does not enter as an agent */
 };
 
 static const struct db_statement_def db_statements[DB_STATEMENTS] = {
-    [DB_ENTER_ONLY] = {"enter", "SELECT probectl.enter_agent($1::uuid, $2::uuid, $3::text)", 3, -1,
+    [DB_ENTER_ONLY] = {"enter", "SELECT probectl.enter_agent($1::uuid, $2::uuid, $3::text)", 3, 0,
                        0},
     [DB_INGEST] = {"ingest",
                    "SELECT epoch, committed_seq, stored, duplicate, dead_lettered"
                    " FROM probectl.ingest($1::text, $2::bytea)",
-                   2, 1, 0},
+                   2, 1 << 1, 0},
     [DB_REGISTER] = {"register",
                      "SELECT config_epoch, heartbeat_interval, stream_epoch, committed_seq"
                      " FROM probectl.agent_register($1::text, $2::text, $3::text[], $4::jsonb)",
-                     4, -1, 0},
+                     4, 0, 0},
     [DB_HEARTBEAT] = {"heartbeat",
                       "SELECT config_stale, heartbeat_interval"
                       " FROM probectl.agent_heartbeat($1::jsonb)",
-                      1, -1, 0},
+                      1, 0, 0},
     [DB_TESTS] = {"tests",
                   "SELECT revision, bundle, signature, signer"
                   " FROM probectl.agent_tests($1::bigint)",
-                  1, -1, 1},
+                  1, 0, 1},
     [DB_MEET] = {"meet",
                  "SELECT revision, tasks"
                  " FROM probectl.a2a_meet($1::bigint, $2::jsonb, $3::text)",
-                 3, -1, 1},
-    [DB_ROTATE_START] = {"rotate_start", "SELECT probectl.agent_rotate_start($1::text)", 1, -1, 0},
+                 3, 0, 1},
+    [DB_ROTATE_START] = {"rotate_start", "SELECT probectl.agent_rotate_start($1::text)", 1, 0, 0},
     [DB_ROTATE] = {"rotate",
                    "SELECT certificate, ca_bundle, new_serial,"
                    " pg_catalog.floor(extract(epoch FROM not_after))::bigint"
                    " FROM probectl.agent_rotate($1::text, $2::text, $3::text, $4::bytea)",
-                   4, 3, 0},
+                   4, 1 << 3, 0},
     [DB_REFUSED] = {"refused",
                     "SELECT epoch, committed_seq, stored, duplicate, dead_lettered"
                     " FROM probectl.ingest_refused($1::uuid, $2::uuid, $3::text, $4::text,"
                     " $5::bytea, $6::text)",
-                    6, 4, 0, true},
+                    6, 1 << 4, 0, true},
     [DB_BUS_LAYOUT] = {"bus_layout",
-                       "SELECT probectl.bus_layout($1::text, $2::integer, $3::integer)", 3, -1, 0,
+                       "SELECT probectl.bus_layout($1::text, $2::integer, $3::integer)", 3, 0, 0,
                        true},
     [DB_BUS_CLAIM] = {"bus_claim",
                       "SELECT next_offset, fence FROM"
                       " probectl.bus_claim($1::text, $2::text, $3::integer)",
-                      3, -1, 0, true},
-    [DB_BUS_PASS] = {"bus_pass", "SELECT true", 0, -1, 0, true},
+                      3, 0, 0, true},
+    [DB_BUS_PASS] = {"bus_pass", "SELECT true", 0, 0, 0, true},
+    [DB_GROUP] = {"group",
+                  "SELECT epoch, committed_seq, stored, duplicate, dead_lettered"
+                  " FROM probectl.ingest_agents($1::uuid, $2::text[]::uuid[], $3::text[],"
+                  " $4::text[], $5::bytea[])",
+                  5, 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4, 0, true},
 };
 
 #define DB_PLACE_SQL                                                                               \
@@ -268,6 +274,14 @@ request_error(struct db *db, struct db_request *request, const PGresult *result)
 
 	if (request->failed)
 		return;
+	request->refused = sqlstate != NULL && strncmp(sqlstate, "08", 2) != 0 &&
+	                   strncmp(sqlstate, "57P", 3) != 0;
+	/* Each member is asked for again by itself, and then it is told. */
+	if (request->group != NULL && request->refused)
+	{
+		request_fail(request, DB_UNAVAILABLE, "refused as one of several");
+		return;
+	}
 	for (size_t i = 0; sqlstate != NULL && i < sizeof(db_sqlstates) / sizeof(db_sqlstates[0]); i++)
 	{
 		if (strcmp(sqlstate, db_sqlstates[i].sqlstate) != 0)
@@ -279,7 +293,7 @@ request_error(struct db *db, struct db_request *request, const PGresult *result)
 	}
 	/* 08 connection exception, 57P operator intervention: the server goes away. libpq's own errors
 	 * have no code and mean the same. */
-	if (sqlstate == NULL || strncmp(sqlstate, "08", 2) == 0 || strncmp(sqlstate, "57P", 3) == 0)
+	if (!request->refused)
 	{
 		request_fail(request, DB_UNAVAILABLE, db_lost);
 		return;
@@ -362,7 +376,7 @@ request_answer(struct db *db, struct db_request *request, PGresult *result)
 		request_error(db, request, result);
 	else if (status == PGRES_TUPLES_OK && step == STEP_STATEMENT)
 	{
-		if (PQntuples(result) == 1)
+		if (PQntuples(result) == (request->group != NULL ? request->group->rows : 1))
 		{
 			request->items[item].result = result;
 			return true; /* kept */
@@ -402,8 +416,8 @@ item_send(PGconn *pg, const struct db_request *request, struct db_item *item)
 	const char *own[3] = {request->tenant, request->agent, request->serial};
 	int formats[DB_PARAMS_MAX] = {0};
 
-	if (def->binary_param >= 0)
-		formats[def->binary_param] = 1;
+	for (int i = 0; i < def->params; i++)
+		formats[i] = (int) (def->binary >> i & 1);
 	if (!PQsendQueryPrepared(pg, "begin", 0, NULL, NULL, NULL, 0))
 		return false;
 	if (item->place != NULL && !place_send(pg, item->place))
@@ -771,6 +785,63 @@ db_idlest(struct db *db)
 	return best;
 }
 
+/* Where the answer to a group goes. */
+static void
+group_answered(struct db_request *request)
+{
+	struct group *group = request->group;
+	struct db *db = request->owner;
+
+	if (request->done == 1)
+		group_divide(group);
+	for (int i = 0; i < group->count; i++)
+	{
+		struct db_request *member = group->members[i];
+
+		if (request->done == 1)
+			request_complete(member);
+		else if (request->refused)
+		{
+			member->alone = true;
+			queue_put(&db->bulk, member);
+		}
+		else
+			request_unavailable(member, request->message);
+	}
+	group_free(group);
+}
+
+/* What waits of the same tenant goes with it. Others keep their places. */
+static struct db_request *
+bulk_share(struct db *db, struct db_request *first)
+{
+	struct db_queue rest;
+	struct db_request *request;
+	struct group *group = NULL;
+
+	if (first == NULL || db->bulk.count == 0 || db->ready == 0 || !group_may(first))
+		return first;
+	queue_init(&rest);
+	while ((request = queue_take(&db->bulk)) != NULL)
+	{
+		bool shares = strcmp(request->tenant, first->tenant) == 0 && group_may(request);
+
+		if (shares && group == NULL)
+			group = group_new(first);
+		if (!shares || !group_add(group, request))
+			queue_put(&rest, request);
+	}
+	if (rest.count > 0)
+		db->bulk = rest; /* its tail is in a request, so it may move */
+	if (group == NULL)
+		return first;
+	group->request.owner = db;
+	group->request.complete = group_answered;
+	group_seal(group);
+	stat_add(STAT_GROUPS, 1);
+	return &group->request;
+}
+
 /* Small calls and batches take turns, so that neither waits for all of the other. */
 static struct db_request *
 db_next(struct db *db)
@@ -780,7 +851,7 @@ db_next(struct db *db)
 	if (queue->count == 0)
 		queue = db->bulk_turn ? &db->small : &db->bulk;
 	db->bulk_turn = queue == &db->small;
-	return queue_take(queue);
+	return queue == &db->bulk ? bulk_share(db, queue_take(queue)) : queue_take(queue);
 }
 
 static void
@@ -838,7 +909,8 @@ db_submit(struct db *db, struct db_request *request)
 	bool wake;
 
 	request->done = 0;
-	request->failed = request->fault = false;
+	request->failed = request->fault = request->refused = request->alone = false;
+	request->group = NULL;
 	request->message[0] = '\0';
 	for (int i = 0; i < request->item_count; i++)
 		request->items[i].result = NULL;

@@ -38,6 +38,7 @@ enum db_statement
 	DB_BUS_LAYOUT, /* cluster, partitions, buckets */
 	DB_BUS_CLAIM,  /* cluster, topic, partition */
 	DB_BUS_PASS,   /* nothing: only db_item.place is moved */
+	DB_GROUP, /* tenant, agents text[], serials text[], planes text[], batches bytea[]: group.h */
 	DB_STATEMENTS,
 };
 
@@ -99,9 +100,12 @@ struct db_request
 	void (*complete)(struct db_request *request);
 	void *owner;
 
-	/* Private to db.c. */
+	/* Private to db.c and group.c. */
 	int step;
 	bool failed;
+	bool refused; /* the server said why, as opposed to being lost */
+	bool alone;   /* was in a group that was refused */
+	struct group *group;
 	int64_t sent_at;
 };
 

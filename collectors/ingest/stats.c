@@ -25,6 +25,8 @@ struct metric stats[STATS] = {
                                              "Batches read from producers."),
     [STAT_BATCHES_COMMITTED] = METRIC_COUNTER("probectl_ingest_batches_committed_total", NULL,
                                               "Batches whose commit was confirmed."),
+    [STAT_GROUPS] = METRIC_COUNTER("probectl_ingest_shared_transactions_total", NULL,
+                                   "Transactions sent with batches of several agents."),
     [STAT_RECORDS_COMMITTED] = METRIC_COUNTER("probectl_ingest_records_total",
                                               "reason=\"committed\"", "Records by fate."),
     [STAT_RECORDS_DUPLICATE] = METRIC_COUNTER("probectl_ingest_records_total",

@@ -923,3 +923,75 @@ def test_check_config(world, ingest):
     assert code == 2 and "is not the private key of" in text
     code, _, text = outcome(one)
     assert code == 1 and "is not the private key of" in text
+
+
+# ---- several agents in one transaction -------------------------------------------------------------
+
+
+def small_batches(world, one, agents, bad=None):
+    """Each agent sends three small batches while nobody can commit; the streams, once the database has let go."""
+    blocked = Blocked(world.database)
+    producers = [world.producer(one, agent) for agent in agents]
+    try:
+        streams = [producer.stream() for producer in producers]
+        for i, stream in enumerate(streams):
+            for first in (1, 3, 5):
+                records = world.messages.results(2)
+                # Not a batch at all: the whole message is refused by the database, not by what stands before it.
+                stream.send(world.messages.agent.StreamResultsRequest(batch=b"\x0a\xff") if i == bad and first == 3
+                            else world.messages.request(1, first, records))
+        wait_until("all of it is there", lambda: one.metric("probectl_ingest_batches_received_total") >= 3 * len(agents))
+    finally:
+        blocked.release()
+    for stream in streams:
+        stream.finish()
+    for producer in producers:
+        producer.__exit__()
+    return streams
+
+
+def test_small_batches_of_a_tenant_share_transactions(world, ingest):
+    one = ingest(connections=1)
+    agents = [world.agent(world.tenant) for _ in range(20)] + [world.agent(world.other) for _ in range(5)]
+    streams = small_batches(world, one, agents)
+    assert [stream.code for stream in streams] == [Code.OK] * 25
+    assert {stream.acks[-1].committed_seq for stream in streams} == {6}
+    assert [world.stored(agent) for agent in agents] == [(6, 6)] * 25
+    assert one.metric("probectl_ingest_shared_transactions_total") >= 1
+    with world.database.session() as cursor:
+        cursor.execute("SELECT agent_id::text, tenant_id::text FROM probectl.result WHERE agent_id = ANY (%s::uuid[]) GROUP BY 1, 2", ([a.agent for a in agents],))
+        assert sorted(cursor.fetchall()) == sorted((agent.agent, agent.tenant) for agent in agents)
+
+
+def test_a_bad_batch_among_good_ones_costs_its_sender_only(world, ingest):
+    one = ingest(connections=1)
+    agents = [world.agent() for _ in range(12)]
+    streams = small_batches(world, one, agents, bad=4)
+    assert one.metric("probectl_ingest_shared_transactions_total") >= 1
+    for i, stream in enumerate(streams):
+        assert stream.code == (Code.INVALID_ARGUMENT if i == 4 else Code.OK), (i, stream.code, stream.text)
+        assert world.stored(agents[i]) == ((2, 2) if i == 4 else (6, 6))
+    assert one.refused("bad_batch") == 1
+
+
+def test_a_revoked_agent_among_others_is_cut_alone(world, ingest):
+    one = ingest(connections=1)
+    agents = [world.agent() for _ in range(8)]
+    blocked = Blocked(world.database)
+    producers = [world.producer(one, agent) for agent in agents]
+    try:
+        streams = [producer.stream() for producer in producers]
+        for stream in streams:
+            stream.send(world.messages.request(1, 1, world.messages.results(2)))
+        wait_until("all of it is there", lambda: one.metric("probectl_ingest_batches_received_total") >= 8)
+        with world.database.session(world.tenant) as cursor:
+            cursor.execute("SELECT probectl.agent_revoke(%s)", (agents[3].agent,))
+    finally:
+        blocked.release()
+    for stream in streams:
+        stream.finish()
+    for producer in producers:
+        producer.__exit__()
+    assert [stream.code for i, stream in enumerate(streams) if i != 3] == [Code.OK] * 7
+    assert streams[3].code in (Code.UNAUTHENTICATED, Code.PERMISSION_DENIED)
+    assert [world.stored(agent) for agent in agents] == [(0, 0) if i == 3 else (2, 2) for i in range(8)]
