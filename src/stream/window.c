@@ -48,6 +48,42 @@ part_compare(const void *a, const void *b)
 	return x->xid < y->xid ? -1 : x->xid > y->xid;
 }
 
+static int
+part_compare_writer(const void *a, const void *b)
+{
+	const LedgerPart *x = a, *y = b;
+	int tenant = memcmp(&x->tenant, &y->tenant, UUID_LEN);
+
+	if (tenant != 0)
+		return tenant;
+	if (x->leaf != y->leaf)
+		return x->leaf < y->leaf ? -1 : 1;
+	return x->xid < y->xid ? -1 : x->xid > y->xid;
+}
+
+/* Rows are told by transaction and tenant, and batches of one transaction share blocks: its parts of a
+ * leaf are made one, or their rows would be read once for each. */
+static void
+parts_join(Window *window)
+{
+	int kept = 0;
+
+	qsort(window->parts, window->count, sizeof(LedgerPart), part_compare_writer);
+	for (int i = 0; i < window->count; i++)
+	{
+		LedgerPart *part = &window->parts[i], *last = &window->parts[Max(kept - 1, 0)];
+
+		if (kept == 0 || part_compare_writer(last, part) != 0)
+		{
+			window->parts[kept++] = *part;
+			continue;
+		}
+		last->block_first = Min(last->block_first, part->block_first);
+		last->block_last = Max(last->block_last, part->block_last);
+	}
+	window->count = kept;
+}
+
 /* Takes the rows of the last answer that are safe, in the given context. */
 static void
 window_fill(Window *window, int64 xmin, MemoryContext context)
@@ -80,6 +116,7 @@ window_fill(Window *window, int64 xmin, MemoryContext context)
 		part->xid = last;
 		window->count++;
 	}
+	parts_join(window);
 	qsort(window->parts, window->count, sizeof(LedgerPart), part_compare);
 }
 

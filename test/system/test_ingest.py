@@ -928,7 +928,7 @@ def test_check_config(world, ingest):
 # ---- several agents in one transaction -------------------------------------------------------------
 
 
-def small_batches(world, one, agents, bad=None):
+def small_batches(world, one, agents, bad=None, epoch=1):
     """Each agent sends three small batches while nobody can commit; the streams, once the database has let go."""
     blocked = Blocked(world.database)
     producers = [world.producer(one, agent) for agent in agents]
@@ -939,7 +939,7 @@ def small_batches(world, one, agents, bad=None):
                 records = world.messages.results(2)
                 # Not a batch at all: the whole message is refused by the database, not by what stands before it.
                 stream.send(world.messages.agent.StreamResultsRequest(batch=b"\x0a\xff") if i == bad and first == 3
-                            else world.messages.request(1, first, records))
+                            else world.messages.request(epoch, first, records))
         wait_until("all of it is there", lambda: one.metric("probectl_ingest_batches_received_total") >= 3 * len(agents))
     finally:
         blocked.release()
@@ -950,14 +950,30 @@ def small_batches(world, one, agents, bad=None):
     return streams
 
 
+def samples_of(world, tenant):
+    """Samples that results of a tenant became, once all of them did."""
+    def worked_in():
+        row = world.database.one("SELECT stored + refused_agent + refused_tenant + too_old, next_xid > (SELECT max(xid) FROM probectl.ledger WHERE tenant_id = %s)"
+                                 " FROM probectl.metric_state WHERE tenant_id = %s", (tenant, tenant))
+        return row[0] if row and row[1] else 0
+
+    wait_until("the samples are worked in", worked_in)
+    return worked_in()
+
+
 def test_small_batches_of_a_tenant_share_transactions(world, ingest):
     one = ingest(connections=1)
     agents = [world.agent(world.tenant) for _ in range(20)] + [world.agent(world.other) for _ in range(5)]
-    streams = small_batches(world, one, agents)
+    for agent in (agents[0], agents[-1]):
+        deliver(world, one, agent, 1, 1)
+    before = [samples_of(world, tenant) for tenant in (world.tenant, world.other)]
+    streams = small_batches(world, one, agents, epoch=2)
     assert [stream.code for stream in streams] == [Code.OK] * 25
     assert {stream.acks[-1].committed_seq for stream in streams} == {6}
-    assert [world.stored(agent) for agent in agents] == [(6, 6)] * 25
+    assert [world.stored(agent) for agent in agents] == [(7, 7)] + [(6, 6)] * 23 + [(7, 7)]
     assert one.metric("probectl_ingest_shared_transactions_total") >= 1
+    # What readers of the ledger make of them: success, duration and round trip of each, once.
+    assert [samples_of(world, tenant) - n for tenant, n in zip((world.tenant, world.other), before)] == [20 * 6 * 3, 5 * 6 * 3]
     with world.database.session() as cursor:
         cursor.execute("SELECT agent_id::text, tenant_id::text FROM probectl.result WHERE agent_id = ANY (%s::uuid[]) GROUP BY 1, 2", ([a.agent for a in agents],))
         assert sorted(cursor.fetchall()) == sorted((agent.agent, agent.tenant) for agent in agents)
