@@ -144,8 +144,24 @@ def once(kind, target, **params):
     return json.loads(done.stdout)
 
 
+def to_reflector():
+    """A run of a2a to an agent that does nothing else than reflect."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        at = "127.0.0.1:%d" % probe.getsockname()[1]
+    reflector = subprocess.Popen([str(BIN / "probectl-agent"), "--reflect", at, "--allow", "127.0.0.0/8"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        assert at.split(":")[1] in reflector.stderr.readline()
+        return once("a2a", at)
+    finally:
+        reflector.terminate()
+        reflector.wait(10)
+        reflector.stderr.close()
+
+
 # A run of each canary that succeeds, what it must say at least, and runs that fail, where one can be had on this machine alone.
 RUNS = {
+    "a2a": (lambda web, dns, echo: to_reflector(), {"rtt.avg.ms", "forward.loss.ratio", "probectl.a2a.role"}, [("127.0.0.1:1", {"timeout": 500})]),
     "icmp": (lambda web, dns, echo: once("icmp", "127.0.0.1", count=2), {"rtt.avg.ms", "loss.ratio", "network.peer.address"}, []),
     "udp": (lambda web, dns, echo: once("udp", echo), {"rtt.avg.ms", "probectl.udp.responder"}, [("127.0.0.1:1", {})]),
     "tcp": (lambda web, dns, echo: once("tcp", web), {"connect.avg.ms", "network.peer.port"}, [("127.0.0.1:1", {})]),
