@@ -3,10 +3,11 @@
  * bench_pooled.c -- many tenants' questions at once in the tables they share: each must get
  * exactly its own rows, and soon.
  *
- * Own database: 20 tenants with 100 results each, 16 connections, each with one transaction under
- * way that is another tenant's than the one before: bind, a question (read every row, and count
- * them, by turns), commit, in one pipeline as the gateway sends it. Every row that comes back must carry
- * its tenant's mark.
+ * Own database: 20 tenants with 100 newest results and 100 results each, 16 connections, each with one
+ * transaction under way that is another tenant's than the one before: bind, a question (read
+ * every row, and count them, by turns), commit, in one pipeline as the gateway sends it. Every row
+ * that comes back must carry its tenant's mark. The newest results are what pages show, one table; results are
+ * the history, in a partition a day.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -24,6 +25,19 @@
 #define SECONDS      5
 #define SAMPLES_MAX  1000000
 #define QUESTION     2 /* of the answers of a transaction, from 0 */
+
+/* A table that tenants share. */
+struct store
+{
+	const char *key; /* before the figures */
+	const char *rows, *count;
+};
+
+static const struct store stores[] = {
+    {"", "SELECT target FROM probectl.result_latest ORDER BY test_id, agent_id",
+     "SELECT count(*), avg(latency_ms) FROM probectl.result_latest"},
+    {"history_", "SELECT target FROM probectl.result ORDER BY started_at DESC",
+     "SELECT count(*), avg(latency_ms) FROM probectl.result"}};
 
 struct client
 {
@@ -65,17 +79,28 @@ tables_fill(PGconn *conn, struct pooled *pooled)
 		    "probectl.uuid_v7(), 'icmp', $2, 0, 'icmp', '', true, '', '', 1000, i, 0, '{}', '{}' "
 		    "FROM generate_series(1, $3::bigint) i",
 		    3, params));
+		/* As the superuser of the private cluster, with the columns the page reads. */
+		PQclear(db_query(
+		    conn, NULL,
+		    "INSERT INTO probectl.result_latest (tenant_id, test_id, agent_id, started_at, "
+		    "received_at, result_id, type, target, port, success, error_type, error, duration_us, "
+		    "latency_ms, loss_ratio, metrics, attributes, item, spark, names, stale_after) SELECT "
+		    "$1, probectl.uuid_v7(), md5($2)::uuid, now(), now(), probectl.uuid_v7(), 'icmp', $2, "
+		    "0, true, '', '', 1000, i, 0, '{}', '{}', '', '', '', '1 hour' FROM "
+		    "generate_series(1, $3::bigint) i",
+		    3, params));
 	}
 	db_run(conn, "VACUUM ANALYZE");
 }
 
 static PGconn *
-client_connect(const struct home *home)
+client_connect(const struct home *home, const struct store *store)
 {
-	static const char *const statements[][2] = {
-	    {"enter", "SELECT probectl.enter_tenant($1::uuid)"},
-	    {"rows", "SELECT target FROM probectl.result ORDER BY started_at DESC"},
-	    {"count", "SELECT count(*), avg(latency_ms) FROM probectl.result"}};
+	const char *const statements[][2] = {{"begin", "BEGIN"},
+	                                     {"enter", "SELECT probectl.enter_tenant($1::uuid)"},
+	                                     {"rows", store->rows},
+	                                     {"count", store->count},
+	                                     {"commit", "COMMIT"}};
 	PGconn *conn = db_connect(home, DATABASE);
 
 	for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++)
@@ -92,10 +117,10 @@ client_ask(struct client *c, const struct pooled *pooled)
 
 	c->answers = 0;
 	c->began = bench_now_ms();
-	if (!PQsendQueryParams(c->conn, "BEGIN", 0, NULL, NULL, NULL, NULL, 0) ||
+	if (!PQsendQueryPrepared(c->conn, "begin", 0, NULL, NULL, NULL, 0) ||
 	    !PQsendQueryPrepared(c->conn, "enter", 1, params, NULL, NULL, 0) ||
 	    !PQsendQueryPrepared(c->conn, c->counts ? "count" : "rows", 0, NULL, NULL, NULL, 0) ||
-	    !PQsendQueryParams(c->conn, "COMMIT", 0, NULL, NULL, NULL, NULL, 0) ||
+	    !PQsendQueryPrepared(c->conn, "commit", 0, NULL, NULL, NULL, 0) ||
 	    !PQpipelineSync(c->conn) || PQflush(c->conn) < 0)
 		util_fail(EXIT_CANNOT, "bench pooled: %s", PQerrorMessage(c->conn));
 }
@@ -143,7 +168,8 @@ client_read(struct client *c, struct pooled *pooled)
 }
 
 static double
-questions_measure(const struct home *home, struct pooled *pooled, double seconds)
+questions_measure(const struct home *home, const struct store *store, struct pooled *pooled,
+                  double seconds)
 {
 	struct client clients[CONNECTIONS];
 	struct pollfd polls[CONNECTIONS];
@@ -152,7 +178,7 @@ questions_measure(const struct home *home, struct pooled *pooled, double seconds
 
 	for (int i = 0; i < CONNECTIONS; i++)
 	{
-		clients[i] = (struct client){.conn = client_connect(home), .tenant = i % TENANTS};
+		clients[i] = (struct client){.conn = client_connect(home, store), .tenant = i % TENANTS};
 		polls[i] = (struct pollfd){.fd = PQsocket(clients[i].conn), .events = POLLIN};
 	}
 	began = bench_now_ms();
@@ -189,28 +215,43 @@ questions_measure(const struct home *home, struct pooled *pooled, double seconds
 }
 
 static void
+store_measure(const struct bench_env *env, const struct store *store, struct pooled *pooled,
+              json_t *out)
+{
+	static const struct
+	{
+		const char *key;
+		double share;
+	} percentiles[] = {{"p50_ms", 0.5}, {"p95_ms", 0.95}, {"p99_ms", 0.99}};
+	double seconds;
+
+	questions_measure(env->home, store, pooled, 1); /* warms caches and plans */
+	pooled->count = 0;
+	pooled->questions = 0;
+	seconds = questions_measure(env->home, store, pooled,
+	                            env->seconds ? (double) env->seconds : SECONDS);
+	json_object_set_new(out, util_fmt("%stransactions_per_s", store->key),
+	                    json_real((double) pooled->questions / seconds));
+	for (size_t i = 0; i < sizeof(percentiles) / sizeof(percentiles[0]); i++)
+		json_object_set_new(
+		    out, util_fmt("%s%s", store->key, percentiles[i].key),
+		    json_real(bench_percentile(pooled->took, pooled->count, percentiles[i].share)));
+}
+
+static void
 run(const struct bench_env *env, json_t *out)
 {
 	PGconn *admin = db_connect(env->home, HOME_DATABASE), *conn;
 	struct pooled pooled = {.rows = env->rows ? env->rows : ROWS_DEFAULT,
 	                        .took = calloc(SAMPLES_MAX, sizeof(double))};
-	double seconds;
 
 	db_run(admin, "DROP DATABASE IF EXISTS " DATABASE " WITH (FORCE)");
 	db_run(admin, "CREATE DATABASE " DATABASE);
 	conn = db_connect(env->home, DATABASE);
 	db_run(conn, "CREATE EXTENSION probectl");
 	tables_fill(conn, &pooled);
-	questions_measure(env->home, &pooled, 1); /* warms caches and plans */
-	pooled.count = 0;
-	pooled.questions = 0;
-	seconds = questions_measure(env->home, &pooled, env->seconds ? (double) env->seconds : SECONDS);
-	json_object_set_new(out, "transactions_per_s", json_real((double) pooled.questions / seconds));
-	json_object_set_new(out, "p50_ms", json_real(bench_percentile(pooled.took, pooled.count, 0.5)));
-	json_object_set_new(out, "p95_ms",
-	                    json_real(bench_percentile(pooled.took, pooled.count, 0.95)));
-	json_object_set_new(out, "p99_ms",
-	                    json_real(bench_percentile(pooled.took, pooled.count, 0.99)));
+	for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++)
+		store_measure(env, &stores[i], &pooled, out);
 	json_object_set_new(out, "violations", json_integer(pooled.violations));
 	json_object_set_new(out, "tenants", json_integer(TENANTS));
 	json_object_set_new(out, "rows_each", json_integer(pooled.rows));
