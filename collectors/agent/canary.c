@@ -10,6 +10,7 @@
 
 #include "agent/http/tls.h"
 #include "agent/icmp/icmp.h"
+#include "agent/stamp.h"
 
 const struct canary_ops *const canary_table[] = {
     &canary_icmp, &canary_tcp, &canary_udp, &canary_http, &canary_dns, &canary_a2a, NULL};
@@ -27,6 +28,7 @@ void
 canary_env_open(struct canary_env *env)
 {
 	icmp_open(env);
+	stamp_open();
 }
 
 void

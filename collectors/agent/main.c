@@ -34,6 +34,7 @@
 #include "agent/rotate.h"
 #include "agent/sched.h"
 #include "agent/settings.h"
+#include "agent/stamp.h"
 #include "agent/sweep.h"
 #include "agent/tests.h"
 #include "agent/udp/echo.h"
@@ -882,6 +883,7 @@ main_reflect(int argc, char **argv)
 		buf_free(&allow);
 		return 2;
 	}
+	stamp_open();
 	if (!privilege_drop(NULL, err, sizeof(err)))
 		log_fatal("main", NULL, "%s", err);
 	if (!confine(once_mode(), err, sizeof(err)))

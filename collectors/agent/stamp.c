@@ -10,6 +10,7 @@
 #include <linux/errqueue.h>
 #include <linux/net_tstamp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -28,6 +29,48 @@ stamp_ask(int fd)
 	    setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) == 0)
 		return STAMP_RECEIVE;
 	return STAMP_NONE;
+}
+
+/* Whether a datagram to itself is stamped. */
+static bool
+stamps_now(int fd, const struct sockaddr_in *self)
+{
+	union
+	{
+		struct cmsghdr align;
+		char bytes[STAMP_CONTROL_BYTES];
+	} control;
+	char data[8];
+	struct iovec vector = {data, sizeof(data)};
+	struct msghdr message = {.msg_iov = &vector,
+	                         .msg_iovlen = 1,
+	                         .msg_control = &control,
+	                         .msg_controllen = sizeof(control)};
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+
+	return sendto(fd, "?", 1, 0, (const struct sockaddr *) self, sizeof(*self)) == 1 &&
+	       poll(&ready, 1, 10) == 1 && recvmsg(fd, &message, MSG_DONTWAIT) == 1 &&
+	       stamp_received(&message) > 0;
+}
+
+void
+stamp_open(void)
+{
+	static int keeper = -1;
+	struct sockaddr_in self = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(self);
+	int receive = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE;
+
+	if (keeper >= 0)
+		return;
+	keeper = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (keeper < 0 ||
+	    setsockopt(keeper, SOL_SOCKET, SO_TIMESTAMPING, &receive, sizeof(receive)) != 0 ||
+	    bind(keeper, (struct sockaddr *) &self, sizeof(self)) != 0 ||
+	    getsockname(keeper, (struct sockaddr *) &self, &len) != 0)
+		return;
+	for (int i = 0; i < 50 && !stamps_now(keeper, &self); i++)
+		poll(NULL, 0, 1);
 }
 
 const char *

@@ -32,6 +32,11 @@ struct stamp_times
 	int64_t stamped;   /* the kernel's stamp; 0 while there is none */
 };
 
+/* Before the first packet of the process, with the privileges it starts with. The kernel begins to stamp what it receives a while
+ * after the first socket of the machine asks for it, and stops after the last: one stays open, and this returns when it stamps,
+ * or after 50 ms where it never does. */
+void stamp_open(void);
+
 /* Right before a send; forgets an earlier one. */
 void stamp_begin(struct stamp_times *times);
 

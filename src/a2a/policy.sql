@@ -17,7 +17,7 @@ CREATE POLICY permission_deletes ON probectl.a2a_mesh AS RESTRICTIVE FOR DELETE 
 CREATE POLICY permission_reads ON probectl.a2a_mesh_member AS RESTRICTIVE FOR SELECT TO probectl_app USING (probectl_internal.holds('test.read'));
 CREATE POLICY permission_inserts ON probectl.a2a_mesh_member AS RESTRICTIVE FOR INSERT TO probectl_app WITH CHECK (probectl_internal.may('test.write', NULL));
 CREATE POLICY permission_deletes ON probectl.a2a_mesh_member AS RESTRICTIVE FOR DELETE TO probectl_app USING (probectl_internal.may('test.write', NULL));
-GRANT SELECT, INSERT, UPDATE, DELETE ON probectl.a2a_mesh TO probectl_app;
+GRANT SELECT, INSERT, DELETE, UPDATE (name, interval_seconds, timeout_seconds, params, enabled) ON probectl.a2a_mesh TO probectl_app;
 GRANT SELECT, INSERT, DELETE ON probectl.a2a_mesh_member TO probectl_app;
 GRANT EXECUTE ON FUNCTION probectl.a2a_meet(bigint, jsonb, text), probectl.a2a_sessions(), probectl_internal.a2a_agent(text),
   probectl_internal.a2a_mesh_apply(probectl.a2a_mesh, jsonb), probectl_internal.a2a_mesh_expand(probectl.a2a_mesh), probectl_internal.a2a_mesh_json(probectl.a2a_mesh)

@@ -169,6 +169,7 @@ test_kernel(void **state)
 	struct stamp_times times;
 	int64_t sent, received;
 
+	stamp_open();
 	assert_int_equal(stamp_ask(fd), STAMP_BOTH);
 	assert_int_equal(bind(fd, (struct sockaddr *) &at, sizeof(at)), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *) &at, &len), 0);
