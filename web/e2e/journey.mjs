@@ -320,7 +320,7 @@ export function journey(target) {
     await page.getByRole('heading', { name: 'Measurements' }).waitFor();
     await assertFits(page);
     await assertAccessible(page, 'detail at 360 px');
-    for (const path of ['/agents', '/audit', '/status']) {
+    for (const path of ['/agents', '/audit']) {
       await page.goto(target().url + path);
       await page.locator('table.list tbody tr').first().waitFor();
       await assertFits(page);
@@ -374,6 +374,8 @@ export function journey(target) {
     await page.goto(`${target().url}/status`);
     await page.getByRole('region', { name: 'Network' }).getByText('All accounted for').waitFor();
     await assertAccessible(page, 'status');
+    await page.setViewportSize({ width: 360, height: 740 });
+    await assertFits(page);
     await finish(page);
   });
 
