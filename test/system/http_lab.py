@@ -72,8 +72,13 @@ class Lab:
 
     def close(self):
         for child in self.children:
-            child.send_signal(signal.SIGKILL)
-            child.wait()
+            child.terminate()
+        for child in self.children:
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.send_signal(signal.SIGKILL)
+                child.wait()
         for one in self.sockets:
             one.close()
         shutil.rmtree(self.folder, ignore_errors=True)
