@@ -154,6 +154,7 @@ describe('states of the page', () => {
 
   step('says that nothing is producing when tests wait and no agent is online', () =>
     visit(browser, { scenario: 'idle' }, async (page, stub) => {
+      await until('the stream is open', () => stub.streams.size > 0);
       for (const agent of stub.agents) agent.status = 'offline';
       stub.tell('agent');
       stub.create({ type: 'icmp', target: '192.0.2.77' });
