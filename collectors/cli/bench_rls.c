@@ -48,14 +48,6 @@ static const struct bench_read reads[] = {
 };
 #define READS (sizeof(reads) / sizeof(reads[0]))
 
-static int
-compare_double(const void *a, const void *b)
-{
-	double x = *(const double *) a, y = *(const double *) b;
-
-	return (x > y) - (x < y);
-}
-
 static double
 now_us(void)
 {
@@ -153,10 +145,8 @@ read_measure(PGconn *conn, const struct bench_read *read, const char *const para
 		if (i % 2 == 0)
 			bare[i] = timed(conn, without, 2, params, NULL);
 	}
-	qsort(bound, (size_t) read->repeats, sizeof(*bound), compare_double);
-	qsort(bare, (size_t) read->repeats, sizeof(*bare), compare_double);
-	a = bound[read->repeats / 2];
-	b = bare[read->repeats / 2];
+	a = bench_percentile(bound, (size_t) read->repeats, 0.5);
+	b = bench_percentile(bare, (size_t) read->repeats, 0.5);
 	json_object_set_new(out, util_fmt("ratio_%s", read->key), json_real(a / b));
 	json_object_set_new(out, util_fmt("%s_rls_us", read->key), json_real(a));
 	json_object_set_new(out, util_fmt("%s_bare_us", read->key), json_real(b));
