@@ -65,6 +65,17 @@ probe_now_unix(void)
 	return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+int64_t
+probe_spacing(const struct probe *probe, int64_t now, uint32_t count, uint32_t interval_ms)
+{
+	int64_t half = (probe->start + (int64_t) probe->spec->timeout_ms * 1000000 - now) / 2;
+	int64_t spacing = (int64_t) interval_ms * 1000000;
+
+	if (count > 1 && half > 0 && spacing * (count - 1) > half)
+		spacing = half / (count - 1);
+	return spacing;
+}
+
 double
 probe_ms(int64_t from, int64_t to)
 {

@@ -86,6 +86,10 @@ void probe_fail_local(struct probe *probe, int error, const char *what);
 /* Identity, times and verdict. The caller adds the rest and calls probe->done. */
 void probe_result(const struct probe *probe, struct result *result, const char *type);
 
+/* Nanoseconds between the packets of a round: interval_ms, or less, so that all of them go in half of what is left of the
+ * timeout at `now`. The look-up may have eaten of it; the other half is for the last answer. */
+int64_t probe_spacing(const struct probe *probe, int64_t now, uint32_t count, uint32_t interval_ms);
+
 /* Milliseconds from one probe_now() to another, three decimals. */
 double probe_ms(int64_t from, int64_t to);
 

@@ -278,16 +278,13 @@ open_socket(struct canary_run *run)
 static void
 set_spacing(struct canary_run *run)
 {
-	int64_t left = run->probe.start + (int64_t) run->probe.spec->timeout_ms * 1000000 - probe_now();
-	int64_t room = left / 2, reply = left / 4 < 1000000000 ? left / 4 : 1000000000;
+	int64_t now = probe_now();
+	int64_t left = run->probe.start + (int64_t) run->probe.spec->timeout_ms * 1000000 - now;
+	int64_t reply = left / 4 < 1000000000 ? left / 4 : 1000000000;
 
-	run->spacing = (int64_t) run->cmd->interval_ms * 1000000;
-	if (run->cmd->count < 2 || left <= 0)
-		return;
-	if (run->cmd->continuous)
+	run->spacing = probe_spacing(&run->probe, now, run->cmd->count, run->cmd->interval_ms);
+	if (run->cmd->continuous && run->cmd->count > 1 && left > 0)
 		run->spacing = (left - reply) / (run->cmd->count - 1);
-	else if (run->spacing * (run->cmd->count - 1) > room)
-		run->spacing = room / (run->cmd->count - 1);
 }
 
 /* The address is known. */

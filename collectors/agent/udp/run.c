@@ -302,7 +302,6 @@ static void
 on_resolved(const struct resolver_answer *answer, void *arg)
 {
 	struct canary_run *run = arg;
-	int64_t half;
 
 	run->probe.query = NULL;
 	run->probe.dns_done = probe_now();
@@ -320,13 +319,8 @@ on_resolved(const struct resolver_answer *answer, void *arg)
 		run_finish(run);
 		return;
 	}
-	/* The look-up may have eaten of the timeout: half of what is left is for sending. */
-	half = (run->probe.start + (int64_t) run->probe.spec->timeout_ms * 1000000 -
-	        run->probe.dns_done) /
-	       2;
-	run->spacing = (int64_t) run->cmd->interval_ms * 1000000;
-	if (run->cmd->count > 1 && half > 0 && run->spacing * (run->cmd->count - 1) > half)
-		run->spacing = half / (run->cmd->count - 1);
+	run->spacing = probe_spacing(&run->probe, run->probe.dns_done, run->cmd->count,
+	                             run->cmd->interval_ms);
 	run->next_at = probe_now();
 	on_send(-1, 0, run);
 }
