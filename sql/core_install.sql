@@ -207,12 +207,12 @@ BEGIN
   END LOOP;
 END
 $$;
--- Both workers run.
+-- All workers run.
 DO $$
 DECLARE
   deadline timestamptz := clock_timestamp() + interval '30 s';
 BEGIN
-  WHILE (SELECT count(*) FROM probectl.workers() w WHERE w.state = 'running') < 2 LOOP
+  WHILE (SELECT count(*) FROM probectl.workers() w WHERE w.state = 'running') < 3 LOOP
     IF clock_timestamp() > deadline THEN
       RAISE EXCEPTION 'the workers did not start in time';
     END IF;

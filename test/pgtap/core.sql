@@ -19,7 +19,7 @@ DO $$
 DECLARE
   deadline timestamptz := clock_timestamp() + interval '30 s';
 BEGIN
-  WHILE (SELECT count(*) FROM probectl.workers() w WHERE w.state = 'running') < 2 LOOP
+  WHILE (SELECT count(*) FROM probectl.workers() w WHERE w.state = 'running') < 3 LOOP
     IF clock_timestamp() > deadline THEN RAISE EXCEPTION 'the workers of the other database did not start'; END IF;
     PERFORM pg_sleep(0.02);
   END LOOP;
