@@ -94,6 +94,7 @@ SELECT * FROM probectl.remote_write('\x00');
 SELECT * FROM probectl.remote_write('\x81808008');
 SELECT * FROM probectl.remote_received();
 SELECT received = stored + too_old + in_future + refused_tenant + bad_labels AS whole FROM probectl.remote_received();
+SELECT i.*, i.received = i.stored + i.duplicate + i.malformed + i.dead_lettered + i.refused + i.shed + i.capped AS whole FROM probectl.integrity() i WHERE i.plane = 'remote';
 COMMIT;
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT * FROM regress.remote(:'a', regress.series('up', '{}', regress.sample(-1, 1)));

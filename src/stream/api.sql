@@ -29,7 +29,7 @@ $$;
 COMMENT ON FUNCTION probectl_internal.turned_away_keep() IS 'writes down what was turned away of the bound tenant: number of planes that changed; the same again changes nothing';
 
 -- Each record that came ended in exactly one of the columns after received. Samples are what results become, so
--- plane "metric" counts them anew.
+-- plane "metric" counts them anew; "remote" counts those that others measured and sent by remote write.
 CREATE OR REPLACE FUNCTION probectl.integrity(OUT plane text, OUT received bigint, OUT stored bigint, OUT duplicate bigint, OUT malformed bigint,
     OUT dead_lettered bigint, OUT refused bigint, OUT shed bigint, OUT capped bigint)
   RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -48,8 +48,12 @@ CREATE OR REPLACE FUNCTION probectl.integrity(OUT plane text, OUT received bigin
          coalesce(c.malformed, 0), coalesce(c.dead_lettered, 0), coalesce(a.refused, 0), coalesce(a.shed, 0), 0::bigint
     FROM committed c FULL JOIN away a ON a.plane = c.plane
   UNION ALL
-  SELECT 'metric', m.stored + m.too_old + m.refused_agent + m.refused_tenant, m.stored, 0, 0, 0, m.too_old, 0, m.refused_agent + m.refused_tenant
+  SELECT 'metric', m.stored + m.too_old + m.refused_agent + m.refused_tenant, m.stored, 0, 0, 0, 0, 0, m.too_old + m.refused_agent + m.refused_tenant
     FROM probectl.metric_state m WHERE m.tenant_id = probectl.current_tenant()
+  UNION ALL
+  SELECT 'remote', sum(r.received)::bigint, sum(r.stored)::bigint, 0, sum(r.bad_labels)::bigint, 0, 0, 0,
+         sum(r.too_old + r.in_future + r.refused_tenant)::bigint
+    FROM probectl.remote_intake r WHERE r.tenant_id = probectl.current_tenant() HAVING count(*) > 0
   ORDER BY 1
 $$;
 COMMENT ON FUNCTION probectl.integrity() IS 'what became of every record of the bound tenant, by plane: received = stored + duplicate + malformed + dead_lettered + refused + shed + capped; turned away ones (refused, shed) come again and are counted each time';

@@ -11,7 +11,7 @@ export const FATES: readonly { fate: Fate; label: string; tone: 'ok' | 'idle' | 
   { fate: 'duplicate', label: 'Duplicate', tone: 'idle', hint: 'came again after a link or a process was lost' },
   { fate: 'shed', label: 'Shed', tone: 'warn', hint: 'over the tenant\u2019s budget; they come again' },
   { fate: 'refused', label: 'Refused', tone: 'warn', hint: 'of batches turned away; they come again' },
-  { fate: 'capped', label: 'Capped', tone: 'bad', hint: 'samples of new series over a limit' },
+  { fate: 'capped', label: 'Capped', tone: 'bad', hint: 'samples over a limit: of new series, or of age' },
   { fate: 'dead_lettered', label: 'Dead-lettered', tone: 'bad', hint: 'kept with the reason, not stored' },
   { fate: 'malformed', label: 'Malformed', tone: 'bad', hint: 'did not decode; kept with the reason' },
 ];

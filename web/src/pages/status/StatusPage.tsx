@@ -10,7 +10,7 @@ import { accountOf, barOf, type Account } from '../../lib/integrity';
 import { wordsOf } from '../../lib/names';
 
 const BAR = 600;
-const UNITS: Record<string, string> = { metric: 'samples' };
+const UNITS: Record<string, string> = { metric: 'samples', remote: 'samples' };
 
 function Bar({ account }: { account: Account }) {
   const said = account.parts
