@@ -155,7 +155,7 @@ build/obj/%.o: %.c
 # An install script carries no OR REPLACE, so that an object somebody made before us aborts it.
 $(INSTALL_SQL): $(SQL) Makefile
 	@mkdir -p $(@D)
-	cat $(SQL) | sed 's/^CREATE OR REPLACE /CREATE /' > $@.tmp
+	cat $(SQL) | sed "s/^CREATE OR REPLACE /CREATE /; s/@SCRIPT_DIGEST@/$$(cat $(SQL) | sha256sum | cut -c1-64)/" > $@.tmp
 	mv $@.tmp $@
 
 else

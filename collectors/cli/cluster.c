@@ -274,6 +274,30 @@ cluster_wait(const struct home *home)
 	PQfinish(conn);
 }
 
+/* Functions of one build and a library of another of the same version would fail in odd places. */
+static void
+script_check(const struct home *home, PGconn *conn)
+{
+	const char *made_by = db_value(
+	    conn, "SELECT to_regprocedure('probectl_internal.script_digest()')", 0, NULL);
+	const char *installed = db_value(
+	    conn,
+	    "SELECT substring(pg_read_file(c.setting || '/extension/probectl--' || e.extversion || "
+	    "'.sql') FROM $$SELECT '([0-9a-f]{64})'::text$$)"
+	    "  FROM pg_config c, pg_extension e WHERE c.name = 'SHAREDIR' AND e.extname = 'probectl'",
+	    0, NULL);
+
+	if (made_by)
+		made_by = db_value(conn, "SELECT probectl_internal.script_digest()", 0, NULL);
+	if (!installed || (made_by && strcmp(made_by, installed) == 0))
+		return;
+	util_fail(EXIT_CANNOT,
+	          "the data in %s was made by another build of this version, and this one cannot "
+	          "upgrade it: stop it with 'probectl down', then move it away, or choose another "
+	          "place with 'probectl up --home DIR'",
+	          home->dir);
+}
+
 void
 cluster_database(const struct home *home)
 {
@@ -294,5 +318,7 @@ cluster_database(const struct home *home)
 		db_run(conn, "CREATE EXTENSION probectl");
 	else if (available && strcmp(installed, available) != 0)
 		db_run(conn, "ALTER EXTENSION probectl UPDATE");
+	else
+		script_check(home, conn);
 	PQfinish(conn);
 }

@@ -29,6 +29,11 @@ CREATE OR REPLACE FUNCTION probectl.ready(OUT version text, OUT workers integer)
   AS $$ SELECT extversion, probectl_internal.worker_count() FROM pg_extension WHERE extname = 'probectl' $$;
 COMMENT ON FUNCTION probectl.ready() IS 'version of the extension and number of workers running';
 
+-- Set by the build. Until there are releases a version does not tell what a database was made by.
+CREATE OR REPLACE FUNCTION probectl_internal.script_digest() RETURNS text
+  LANGUAGE sql IMMUTABLE AS $$ SELECT '@SCRIPT_DIGEST@'::text $$;
+COMMENT ON FUNCTION probectl_internal.script_digest() IS 'SHA-256 of the sources of the script that made the extension in this database';
+
 CREATE OR REPLACE FUNCTION probectl_internal.invalid(field text, message text) RETURNS void
   LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

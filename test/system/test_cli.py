@@ -405,6 +405,20 @@ def test_down_and_up_keep_data(stack):
     assert stack.token == token and stack.api("GET", "/v1/tests")[1]["items"] == tests
 
 
+def test_data_of_another_build(stack):
+    digest = stack.sql("SELECT probectl_internal.script_digest()")[0][0]
+    replace = "CREATE OR REPLACE FUNCTION probectl_internal.script_digest() RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT '{}'::text $$"
+    stack.sql(replace.format("0" * 64))
+    try:
+        stack.down()
+        done = stack.cli("up", check=False)
+        line = one_line(done, 1)
+        assert "was made by another build of this version" in line and "--home DIR" in line
+    finally:
+        stack.sql(replace.format(digest))
+        stack.up()
+
+
 def served_certificate(stack):
     host, port = stack.gateway_listen.split(":")
     return ssl.get_server_certificate((host, int(port)), ca_certs=stack.ca)
