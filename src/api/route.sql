@@ -68,7 +68,7 @@ CREATE OR REPLACE FUNCTION probectl_internal.api_schemas() RETURNS jsonb
     "tests_refused": {"type": "integer"}, "ticks_skipped": {"type": "integer"},
     "runs_disturbed": {"type": "integer", "description": "runs its own load may have disturbed, since it started"}}},
   "Integrity": {"type": "object", "description": "received is the sum of all that follow", "properties": {
-    "plane": {"type": "string", "description": "metric: samples that results became; remote: samples that came by remote write"}, "received": {"type": "integer"}, "stored": {"type": "integer"},
+    "plane": {"type": "string", "description": "metric: samples that results became, remote: samples that came by remote write"}, "received": {"type": "integer"}, "stored": {"type": "integer"},
     "duplicate": {"type": "integer", "description": "came again"}, "malformed": {"type": "integer", "description": "did not decode; kept as dead letters"},
     "dead_lettered": {"type": "integer", "description": "kept as dead letters for another reason"},
     "refused": {"type": "integer", "description": "of batches turned away; they come again"},
