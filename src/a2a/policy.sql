@@ -22,6 +22,7 @@ GRANT SELECT, INSERT, DELETE ON probectl.a2a_mesh_member TO probectl_app;
 GRANT EXECUTE ON FUNCTION probectl.a2a_meet(bigint, jsonb, text), probectl.a2a_sessions(), probectl_internal.a2a_agent(text),
   probectl_internal.a2a_mesh_apply(probectl.a2a_mesh, jsonb), probectl_internal.a2a_mesh_expand(probectl.a2a_mesh), probectl_internal.a2a_mesh_json(probectl.a2a_mesh)
   TO probectl_app;
+GRANT EXECUTE ON FUNCTION probectl_internal.a2a_lapse(uuid) TO probectl_worker;
 
 CREATE TRIGGER a2a AFTER INSERT OR UPDATE ON probectl.test FOR EACH ROW EXECUTE FUNCTION probectl_internal.a2a_test_changed();
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON probectl.a2a_mesh FOR EACH ROW EXECUTE FUNCTION probectl_internal.audit_row('a2a_mesh', 'mesh_id');

@@ -31,6 +31,7 @@ static const char *const tenant_jobs[] = {
     "SELECT probectl_internal.break_glass_expire()",
     "SELECT probectl_internal.fleet_count()",
     "SELECT probectl.audit_checkpoint()",
+    "SELECT probectl_internal.audit_retain()",
     "SELECT probectl_internal.metric_retain()",
     "SELECT probectl_internal.turned_away_keep()",
     "SELECT probectl_internal.a2a_lapse()",
@@ -109,6 +110,30 @@ tenant_keep(const char *tenant)
 	} while (compacted == COMPACT_SERIES);
 }
 
+/* What fails for one tenant is logged, and tried again by a later pass: the others get theirs. */
+static void
+tenant_try(const char *tenant)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		tenant_keep(tenant);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(context);
+		errcontext("upkeep of tenant %s", tenant);
+		EmitErrorReport();
+		AbortCurrentTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
 static void
 upkeep(void)
 {
@@ -126,7 +151,7 @@ upkeep(void)
 	tenants = tenants_read(context, &count);
 	for (uint64 i = 0; i < count; i++)
 	{
-		tenant_keep(tenants[i]);
+		tenant_try(tenants[i]);
 		CHECK_FOR_INTERRUPTS();
 	}
 	MemoryContextDelete(context);

@@ -119,6 +119,48 @@ SELECT pg_reload_conf() AS reloaded \gset
 SELECT format('probectl.result_%s', to_char(now() AT TIME ZONE 'UTC' + interval '7 days', 'YYYYMMDD')) AS last_day \gset
 DROP TABLE :last_day;
 SELECT ok(core.comes_true(format('SELECT EXISTS (SELECT FROM pg_class WHERE oid::regclass::text = %L)', :'last_day')), 'the keeper makes what is missing');
+-- Each tenant gets all of its upkeep, whatever another's fails with.
+SELECT w.pid AS keeper FROM probectl.workers() w WHERE w.name = 'keeper' \gset
+CREATE TABLE core.unlucky (tenant_id uuid);
+CREATE FUNCTION core.refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF EXISTS (SELECT FROM core.unlucky u WHERE u.tenant_id = NEW.tenant_id) THEN
+    RAISE EXCEPTION 'refused for the test';
+  END IF;
+  RETURN NEW;
+END
+$$;
+CREATE TRIGGER refuse BEFORE INSERT ON probectl.audit_checkpoint FOR EACH ROW EXECUTE FUNCTION core.refuse();
+BEGIN;
+SELECT probectl.tenant_create('kept-first', 'Kept first') AS first \gset
+INSERT INTO core.unlucky VALUES (:'first');
+COMMIT;
+SELECT probectl.tenant_create('kept-next', 'Kept next') AS next \gset
+SELECT ok(core.comes_true(format('SELECT EXISTS (SELECT FROM probectl.audit_checkpoint WHERE tenant_id = %L)', :'next')), 'a tenant is kept although another''s upkeep fails');
+SELECT ok(NOT EXISTS (SELECT FROM probectl.audit_checkpoint WHERE tenant_id = :'first'), 'which leaves nothing half done');
+SELECT ok(EXISTS (SELECT FROM probectl.workers() w WHERE w.name = 'keeper' AND w.pid = :keeper), 'and is no reason to start again');
+DROP TRIGGER refuse ON probectl.audit_checkpoint;
+SELECT ok(core.comes_true(format('SELECT EXISTS (SELECT FROM probectl.audit_checkpoint WHERE tenant_id = %L)', :'first')), 'a later pass makes up for it');
+-- Old events go when somebody wants that, and are kept until then. The checkpoint is to be older than the keeper's would be.
+ALTER SYSTEM RESET probectl.keeper_interval;
+SELECT pg_reload_conf() AS reloaded \gset
+SET probectl.clock = '2020-01-01T00:00:00Z';
+SELECT probectl.tenant_create('kept-old', 'Kept old') AS old_tenant \gset
+BEGIN;
+SELECT probectl_internal.tenant_bind(:'old_tenant') \g /dev/null
+SELECT probectl.audit_checkpoint() > 0 AS made \gset
+COMMIT;
+RESET probectl.clock;
+SELECT ok(:'made', 'a chain of long ago');
+ALTER SYSTEM SET probectl.keeper_interval = '1s';
+SELECT pg_reload_conf() AS reloaded \gset
+SELECT w.passes + 2 AS later FROM probectl.workers() w WHERE w.name = 'keeper' \gset
+SELECT ok(core.comes_true(format('SELECT passes >= %s FROM probectl.workers() WHERE name = ''keeper''', :later)), 'the keeper comes by');
+SELECT ok(NOT EXISTS (SELECT FROM probectl.audit_event WHERE tenant_id = :'old_tenant' AND action = 'audit.prune'), 'audit events are kept for ever');
+ALTER SYSTEM SET probectl.audit_retention = 30;
+SELECT pg_reload_conf() AS reloaded \gset
+SELECT ok(core.comes_true(format('SELECT EXISTS (SELECT FROM probectl.audit_event WHERE tenant_id = %L AND action = ''audit.prune'')', :'old_tenant')), 'unless a setting says for how long');
+ALTER SYSTEM RESET probectl.audit_retention;
 ALTER SYSTEM RESET probectl.keeper_interval;
 SELECT pg_reload_conf() AS reloaded \gset
 

@@ -25,6 +25,7 @@ import urllib.request
 
 import psycopg2
 import pytest
+from ports import free_port
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 # Another finished build than this checkout's.
@@ -45,12 +46,6 @@ def wait_for(condition, deadline=30.0, what=None):
         if time.monotonic() > end:
             raise AssertionError("not within %g s: %s" % (deadline, what or getattr(condition, "__name__", condition)))
         pause.wait(0.05)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @functools.lru_cache(maxsize=None)
@@ -227,6 +222,12 @@ class Stack:
     def wait_healthy(self, deadline=60.0):
         return self.wait_for(lambda: self.status()["exit"] == 0, deadline, "every process healthy")
 
+    def check_workers(self):
+        """A worker lacks no right: it would log that, start again, and its work would never be done."""
+        log = pathlib.Path(self.home, "log", "postgres.log").read_text(errors="replace")
+        denied = re.findall(r".* probectl (?:keeper|derive|remote) @ ERROR: +permission denied.*", log)
+        assert not denied, denied
+
     def remove(self):
         if os.path.exists(os.path.join(self.home, "etc", "home.json")):
             self.cli("down", check=False)
@@ -268,5 +269,6 @@ def stack(request):
         yield one
         if request.session.testsfailed:
             print(one.logs())
+        one.check_workers()
     finally:
         one.remove()

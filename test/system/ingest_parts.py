@@ -21,6 +21,7 @@ import uuid
 
 import grpc
 import psycopg2
+from ports import free_port
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD_TOP = pathlib.Path(os.environ.get("PROBECTL_BUILD_TOP", TOP))
@@ -44,12 +45,6 @@ def run(*command, **more):
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, **more)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 # ---- messages ------------------------------------------------------------------------------

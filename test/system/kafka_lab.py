@@ -13,12 +13,13 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
+
+from ports import free_port
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 VERSION = "3.9.1"       # newest that speaks every protocol version of librdkafka 2.0
@@ -37,12 +38,6 @@ log4j.appender.file.File={log}
 log4j.appender.file.layout=org.apache.log4j.PatternLayout
 log4j.appender.file.layout.ConversionPattern=%d %p %c{{1}}: %m%n
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def jars():

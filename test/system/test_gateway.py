@@ -20,6 +20,7 @@ import threading
 import time
 
 import pytest
+from ports import free_port
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 PROGRAM = os.environ.get("PROBECTL_GATEWAY", os.path.join(TOP, "build", "bin", "probectl-gateway"))
@@ -150,12 +151,6 @@ class Cluster:
     def sql(self, text, database="probectl"):
         return subprocess.run(["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", self.dir, "-U", "postgres", database],
                               input=text, text=True, check=True, stdout=subprocess.PIPE).stdout.strip()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Gateway:

@@ -4,6 +4,7 @@
 // one: PROBECTL_URL with PROBECTL_SIGNIN (a sign-in link), or the built binaries, from which
 // a private one is started in a directory of its own and stopped at the end.
 import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -24,11 +25,12 @@ export async function startStub(options = {}) {
   return { name: 'stub', stub, url, link: () => `${url}/signin#${stub.signInCode()}`, stop: () => stub.close() };
 }
 
-function freePort() {
+/* Not of the range that the kernel takes for connections that go out: one of those would have it first. */
+function freePort(tries = 100) {
   return new Promise((resolve, reject) => {
     const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
+    server.on('error', (error) => (tries > 0 ? resolve(freePort(tries - 1)) : reject(error)));
+    server.listen(15000 + randomInt(17000), '127.0.0.1', () => {
       const { port } = server.address();
       server.close(() => resolve(port));
     });
