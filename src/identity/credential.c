@@ -269,23 +269,16 @@ PCTL_FUNCTION(pctl_enter_tenant);
 Datum
 pctl_enter_tenant(PG_FUNCTION_ARGS)
 {
-	static PctlPlan plan = {
-	    "SELECT status FROM probectl.tenant WHERE tenant_id = $1", 1, {UUIDOID}};
 	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_SYSTEM, .permissions = PG_UINT64_MAX};
-	PctlTrusted saved;
-	Datum args[1];
+	char *status;
 
 	who.tenant = *PG_GETARG_UUID_P(0);
 	pctl_context_bind_tenant(&who.tenant);
-	pctl_trusted_begin(&saved);
-	SPI_connect();
-	args[0] = PG_GETARG_DATUM(0);
-	if (pctl_plan_run(&plan, args, NULL, true, 1) != 1)
+	status = pctl_tenant_status(&who.tenant);
+	if (status == NULL)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("there is no such tenant")));
-	if (strcmp(TextDatumGetCString(pctl_spi_value(0, 1, NULL)), "deleted") == 0)
+	if (strcmp(status, "deleted") == 0)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN), errmsg("the tenant is deleted")));
-	SPI_finish();
-	pctl_trusted_end(&saved);
 	pctl_context_bind_principal(&who);
 	PG_RETURN_VOID();
 }

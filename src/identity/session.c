@@ -108,6 +108,20 @@ row_is_active(const char *table, const char *index, const pg_uuid_t *tenant, con
 	return active;
 }
 
+char *
+pctl_tenant_status(const pg_uuid_t *tenant)
+{
+	KeyScan s;
+	char *status = NULL;
+	bool null;
+
+	key_scan_begin(&s, "tenant", "tenant_pkey", tenant, NULL, InvalidOid, (Datum) 0);
+	if (key_scan_next(&s))
+		status = TextDatumGetCString(column_of(&s, "status", &null));
+	key_scan_end(&s);
+	return status;
+}
+
 static uint64
 role_bits(const pg_uuid_t *tenant, const pg_uuid_t *role)
 {

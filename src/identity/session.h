@@ -23,4 +23,7 @@ typedef struct PctlSession
 bool pctl_session_find(const pg_uuid_t *tenant, const uint8 hash[PCTL_SHA256_LEN], TimestampTz now,
                        PctlSession *session);
 
+/* Status of the tenant, read as the above; NULL when there is no such tenant. */
+char *pctl_tenant_status(const pg_uuid_t *tenant);
+
 #endif

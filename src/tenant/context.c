@@ -117,12 +117,17 @@ pctl_tenant_required(void)
 	return &tenant_current;
 }
 
+static int
+hex_digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 /* Parses the value; refuses any that does not come from the binding itself. */
 bool
 pctl_tenant_setting_check(char **newval, void **extra, GucSource source)
 {
 	pg_uuid_t *uuid;
-	unsigned int byte;
 	const char *p = *newval;
 
 	if (p == NULL || p[0] == '\0')
@@ -139,14 +144,18 @@ pctl_tenant_setting_check(char **newval, void **extra, GucSource source)
 		return false;
 	for (int i = 0; i < UUID_LEN; i++)
 	{
+		int high, low;
+
 		while (*p == '-')
 			p++;
-		if (sscanf(p, "%2x", &byte) != 1)
+		high = hex_digit(p[0]);
+		low = high < 0 ? -1 : hex_digit(p[1]);
+		if (low < 0)
 		{
 			free(uuid);
 			return false;
 		}
-		uuid->data[i] = (unsigned char) byte;
+		uuid->data[i] = (unsigned char) (high << 4 | low);
 		p += 2;
 	}
 	*extra = uuid;

@@ -309,7 +309,8 @@ guard_check_perms(List *rangetable, bool abort)
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
 		const char *refused;
 
-		if (rte->rtekind != RTE_RELATION || OidIsValid(rte->checkAsUser))
+		/* Nothing is asked of a partition: it is read as its parent. */
+		if (rte->rtekind != RTE_RELATION || rte->requiredPerms == 0 || OidIsValid(rte->checkAsUser))
 			continue;
 		refused = relation_refused(rte);
 		if (refused != NULL && abort)
