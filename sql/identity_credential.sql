@@ -37,6 +37,18 @@ BEGIN;
 SELECT FROM probectl.enter_session(:'viewer_token');
 SELECT bool_or(p.permission = 'test.read') AS reads, bool_or(p.permission ~ '\.write$') AS writes FROM probectl.permission p WHERE probectl_internal.principal_has(p.bit);
 SELECT probectl_internal.principal_has(-1), probectl_internal.principal_has(64), probectl_internal.principal_has(63);
+-- One place, other permissions: what is remembered of a constant is not taken for a variable.
+DO $$
+DECLARE
+  asked text;
+BEGIN
+  FOREACH asked IN ARRAY '{test.read,test.write,no.such,agent.read,test.read}'::text[] LOOP
+    RAISE NOTICE '%: % % %', asked, probectl_internal.holds(asked), probectl_internal.may(asked, NULL), probectl_internal.holds_for(asked, probectl.current_tenant());
+  END LOOP;
+END
+$$;
+SELECT probectl_internal.holds_for('test.read', t) AS reads, probectl_internal.holds_for('test.write', t) AS writes, probectl_internal.may('test.read', NULL) AS may_read, probectl_internal.may('test.write', NULL) AS may_write
+  FROM unnest(ARRAY[:'a', :'b', NULL]::uuid[]) t;
 -- What a viewer may not ask for, whoever executes it.
 SAVEPOINT s;
 SELECT probectl.api_token_create('mine', :'admin_user_id', '1 day');

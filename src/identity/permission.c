@@ -9,8 +9,11 @@
 #include "catalog/pg_type.h"
 #include "core/export.h"
 #include "funcapi.h"
+#include "nodes/primnodes.h"
+#include "nodes/supportnodes.h"
 #include "tenant/context.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 /* The place is the bit: add at the end, never move. 64 at most. */
 static const struct
@@ -122,13 +125,60 @@ pctl_permissions(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* The permission that is the first argument. Policies name it by a constant and ask once a row: looked up once for
+ * each place it stands in. A parameter may be another at the next call of the same place. */
+static int
+bit_asked(FunctionCallInfo fcinfo)
+{
+	FmgrInfo *place = fcinfo->flinfo;
+	int bit;
+
+	if (place != NULL && place->fn_extra != NULL)
+		return *(int *) place->fn_extra;
+	bit = bit_of(PG_GETARG_TEXT_PP(0));
+	if (place != NULL && place->fn_expr != NULL && IsA(place->fn_expr, FuncExpr) &&
+	    IsA(linitial(((FuncExpr *) place->fn_expr)->args), Const))
+	{
+		place->fn_extra = MemoryContextAlloc(place->fn_mcxt, sizeof(bit));
+		*(int *) place->fn_extra = bit;
+	}
+	return bit;
+}
+
 PCTL_FUNCTION(pctl_holds);
 
 /* probectl_internal.holds(permission text) -> boolean */
 Datum
 pctl_holds(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(pctl_principal_may_somewhere(pctl_principal(), bit_of(PG_GETARG_TEXT_PP(0))));
+	PG_RETURN_BOOL(pctl_principal_may_somewhere(pctl_principal(), bit_asked(fcinfo)));
+}
+
+PCTL_FUNCTION(pctl_holds_for);
+
+/* probectl_internal.holds_for(permission text, tenant uuid) -> boolean */
+Datum
+pctl_holds_for(PG_FUNCTION_ARGS)
+{
+	const PctlPrincipal *who = pctl_principal();
+
+	PG_RETURN_BOOL(who != NULL &&
+	               memcmp(pctl_tenant_required(), PG_GETARG_UUID_P(1), UUID_LEN) == 0 &&
+	               pctl_principal_may_somewhere(who, bit_asked(fcinfo)));
+}
+
+PCTL_FUNCTION(pctl_permission_support);
+
+/* For the planner: who asks mostly may, so a permission takes no row away. Without it the planner takes a third. */
+Datum
+pctl_permission_support(PG_FUNCTION_ARGS)
+{
+	Node *request = (Node *) PG_GETARG_POINTER(0);
+
+	if (!IsA(request, SupportRequestSelectivity))
+		PG_RETURN_POINTER(NULL);
+	((SupportRequestSelectivity *) request)->selectivity = 1.0;
+	PG_RETURN_POINTER(request);
 }
 
 PCTL_FUNCTION(pctl_may);
@@ -139,7 +189,7 @@ pctl_may(PG_FUNCTION_ARGS)
 {
 	if (PG_ARGISNULL(0))
 		PG_RETURN_BOOL(false);
-	PG_RETURN_BOOL(pctl_principal_may(pctl_principal(), bit_of(PG_GETARG_TEXT_PP(0)),
+	PG_RETURN_BOOL(pctl_principal_may(pctl_principal(), bit_asked(fcinfo),
 	                                  PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1)));
 }
 

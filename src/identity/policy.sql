@@ -40,7 +40,7 @@ CREATE POLICY permission_reads ON probectl.agent_state AS RESTRICTIVE FOR SELECT
 GRANT EXECUTE ON FUNCTION probectl.enter_session(text), probectl.enter_session(text, boolean), probectl.signin_redeem(text, text), probectl.agent_enroll(text, text, text, text),
   probectl.ca_root() TO probectl_gateway;
 GRANT EXECUTE ON FUNCTION probectl.enter_agent(uuid, uuid, text) TO probectl_ingest;
-GRANT EXECUTE ON FUNCTION probectl_internal.holds(text), probectl_internal.permissions_held(), probectl_internal.may(text, uuid), probectl_internal.may_on(text, uuid, jsonb),
+GRANT EXECUTE ON FUNCTION probectl_internal.holds(text), probectl_internal.holds_for(text, uuid), probectl_internal.permissions_held(), probectl_internal.may(text, uuid), probectl_internal.may_on(text, uuid, jsonb),
   probectl_internal.policy_denies(text, jsonb), probectl_internal.credential_id() TO probectl_app;
 GRANT EXECUTE ON FUNCTION probectl.user_create(text, text, text), probectl.user_list(), probectl.user_set_status(uuid, text), probectl.user_set_attributes(uuid, jsonb),
   probectl.invitation_create(text, text, interval), probectl.service_account_create(text, text), probectl.group_create(text), probectl.group_set_member(uuid, uuid, boolean),

@@ -17,16 +17,25 @@ CREATE FUNCTION probectl_internal.permission_bits(permissions text[]) RETURNS bi
   LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pctl_permission_bits_sql';
 COMMENT ON FUNCTION probectl_internal.permission_bits(text[]) IS 'permissions as a set of bits; names that are none add nothing';
 
+CREATE FUNCTION probectl_internal.permission_support(internal) RETURNS internal
+  LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pctl_permission_support';
+COMMENT ON FUNCTION probectl_internal.permission_support(internal) IS 'tells the planner that permissions leave the number of rows as it is';
+
 CREATE FUNCTION probectl_internal.holds(permission text) RETURNS boolean
   LANGUAGE c STABLE STRICT PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'pctl_holds';
 COMMENT ON FUNCTION probectl_internal.holds(text) IS 'whether the principal holds a permission anywhere in the tenant';
+
+-- For a partitioned table: holds() alone names no column, and so would stand as a node of its own above each partition.
+CREATE FUNCTION probectl_internal.holds_for(permission text, tenant uuid) RETURNS boolean
+  LANGUAGE c STABLE STRICT PARALLEL SAFE LEAKPROOF SUPPORT probectl_internal.permission_support AS 'MODULE_PATHNAME', 'pctl_holds_for';
+COMMENT ON FUNCTION probectl_internal.holds_for(text, uuid) IS 'whether the principal holds a permission anywhere in the tenant, which is the one this transaction is bound to';
 
 CREATE FUNCTION probectl_internal.permissions_held() RETURNS json
   LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pctl_permissions_held';
 COMMENT ON FUNCTION probectl_internal.permissions_held() IS 'permissions the principal holds anywhere in the tenant';
 
 CREATE FUNCTION probectl_internal.may(permission text, project uuid) RETURNS boolean
-  LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'pctl_may';
+  LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT probectl_internal.permission_support AS 'MODULE_PATHNAME', 'pctl_may';
 COMMENT ON FUNCTION probectl_internal.may(text, uuid) IS 'whether the principal holds a permission in the whole tenant, or in the project';
 
 CREATE TABLE probectl.tenant_user (

@@ -22,7 +22,7 @@ CREATE POLICY permission_updates ON probectl.test AS RESTRICTIVE FOR UPDATE TO p
 CREATE POLICY permission_deletes ON probectl.test AS RESTRICTIVE FOR DELETE TO probectl_app
   USING (probectl_internal.may('test.write', project_id)
          AND NOT (probectl_internal.principal_policies() AND probectl_internal.policy_denies('test.write', jsonb_build_object('type', type, 'project_id', project_id))));
-CREATE POLICY permission_reads ON probectl.result AS RESTRICTIVE FOR SELECT TO probectl_app USING (probectl_internal.holds('test.read'));
+CREATE POLICY permission_reads ON probectl.result AS RESTRICTIVE FOR SELECT TO probectl_app USING (probectl_internal.holds_for('test.read', tenant_id));
 CREATE POLICY permission_reads ON probectl.result_latest AS RESTRICTIVE FOR SELECT TO probectl_app
   USING (probectl_internal.may('test.read', project_id)
          AND NOT (probectl_internal.principal_policies() AND probectl_internal.policy_denies('test.read', jsonb_build_object('type', type, 'project_id', project_id))));

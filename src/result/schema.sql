@@ -49,29 +49,30 @@ CREATE INDEX result_history ON probectl.result (tenant_id, test_id, started_at);
 COMMENT ON TABLE probectl.result IS 'every run of every test in full, by day (UTC) of its start';
 COMMENT ON COLUMN probectl.result.latency_ms IS 'headline latency of the type: rtt.avg.ms, connect.avg.ms, http.total.ms, ...; NULL when the run has none';
 
+-- Fixed widths first, and the project before the texts: row-level security reads it of every row.
 CREATE TABLE probectl.result_latest (
   tenant_id uuid NOT NULL,
   test_id uuid NOT NULL,
   agent_id uuid NOT NULL,
+  result_id uuid NOT NULL,
   started_at timestamptz NOT NULL,
   received_at timestamptz NOT NULL,
-  result_id uuid NOT NULL,
-  type text NOT NULL,
-  target text NOT NULL,
+  stale_after interval NOT NULL,
+  duration_us bigint NOT NULL,
   port integer NOT NULL,
   success boolean NOT NULL,
-  error_type text NOT NULL,
-  error text NOT NULL,
-  duration_us bigint NOT NULL,
+  project_id uuid,
   latency_ms double precision,
   loss_ratio double precision,
-  metrics jsonb NOT NULL,
-  attributes jsonb NOT NULL,
+  type text NOT NULL,
+  target text NOT NULL,
+  error_type text NOT NULL,
+  error text NOT NULL,
   item text NOT NULL,
   spark text NOT NULL,
   names text NOT NULL,
-  stale_after interval NOT NULL,
-  project_id uuid,
+  metrics jsonb NOT NULL,
+  attributes jsonb NOT NULL,
   PRIMARY KEY (tenant_id, test_id, agent_id)
 ) WITH (fillfactor = 50, toast_tuple_target = 8160); -- read far more often than written: nothing is compressed
 COMMENT ON TABLE probectl.result_latest IS 'newest run of each test on each agent; derived from result by the derive worker';
