@@ -223,6 +223,17 @@ END
 $$;
 CALL regress.pages(:'viewer_token', '/v1/tests', '{}', 'test_id', 1, 7, 26, 27, 100);
 CALL regress.pages(:'viewer_token', '/v1/results', jsonb_build_object('test_id', regress.test_uuid(3)), 'started_at,result_id', 1, 2, 10, 28, 29, 30, 5000);
+-- The newest day is asked for first, the rest when it does not fill the page: rows on the edge between them, on both sides, and days without any.
+INSERT INTO probectl.result (tenant_id, test_id, agent_id, started_at, received_at, result_id, type, target, port, transport, protocol, success, error_type, error, duration_us, metrics, attributes)
+  SELECT :'a', regress.test_uuid(9), :'agent', '2100-01-15 12:00:00+00'::timestamptz - i / 3 * interval '8 hours' - i / 18 * interval '3 days' + (i % 3 - 1) * interval '1 us', now(),
+         CASE WHEN i % 6 = 4 THEN '00000000-0000-0000-0000-000000000000' ELSE regress.test_uuid(i) END, 'icmp', 'x', 0, '', '', true, '', '', 0, '{}', '{}'
+    FROM generate_series(0, 29) i;
+CALL regress.pages(:'viewer_token', '/v1/results', jsonb_build_object('test_id', regress.test_uuid(9)), 'started_at,result_id', 1, 2, 3, 10, 11, 29, 30, 5000);
+CALL regress.pages(:'viewer_token', '/v1/results', jsonb_build_object('test_id', regress.test_uuid(9), 'since', '2100-01-14T12:00:00Z'), 'started_at,result_id', 1, 2, 5000);
+CALL regress.pages(:'viewer_token', '/v1/results', jsonb_build_object('test_id', regress.test_uuid(9), 'until', '2100-01-14T12:00:00Z'), 'started_at,result_id', 1, 2, 5000);
+SELECT count(*), left(md5(array_agg(concat_ws('/', probectl_internal.time_text(r.started_at), r.result_id) ORDER BY r.started_at DESC, r.result_id DESC)::text), 8) AS order_hash,
+       count(*) FILTER (WHERE r.started_at >= '2100-01-14T12:00:00Z') AS since, count(*) FILTER (WHERE r.started_at <= '2100-01-14T12:00:00Z') AS until
+  FROM probectl.result r WHERE r.tenant_id = :'a' AND r.test_id = regress.test_uuid(9);
 CALL regress.pages(:'viewer_token', '/v1/results/latest', '{}', 'test_id,agent_id', 1, 3, 7, 8, 5000);
 CALL regress.pages(:'viewer_token', '/v1/agents', '{}', 'agent_id', 1, 2);
 CREATE TEMP TABLE expected_events AS SELECT count(*) AS n FROM probectl.audit_event WHERE tenant_id = :'a';
