@@ -89,7 +89,7 @@ while IFS=$'\t' read -r at link; do
 	if [ ! -e "$target" ]; then
 		finding "$at: $link leads nowhere"
 	elif [ "${link#*#}" != "$link" ] && [ "${target%.md}" != "$target" ]; then
-		anchors "$target" | grep -qx -- "${link#*#}" || finding "$at: $link: no such heading"
+		grep -qx -- "${link#*#}" <<<"$(anchors "$target")" || finding "$at: $link: no such heading"
 	fi
 done < <(links "${pages[@]}")
 
@@ -136,7 +136,7 @@ done
 if [ ${#routes[@]} -gt 0 ]; then
 	while IFS=: read -r line route; do
 		# The gateway's own, which need no database.
-		[ "$route" = "GET /v1/events" ] || printf '%s\n' "${routes[@]}" | grep -qxF "$route" ||
+		[ "$route" = "GET /v1/events" ] || grep -qxF -- "$route" <<<"$(printf '%s\n' "${routes[@]}")" ||
 			finding "docs/60-api.md:$line: there is no route $route"
 	done < <(grep -noE '`(GET|POST|PUT|PATCH|DELETE) /v1/[^`? ]*`' docs/60-api.md | tr -d '`')
 fi
