@@ -44,6 +44,7 @@ agent_SRCS = \
 	agent/http/rules.c \
 	agent/http/certs.c \
 	agent/http/chains.c \
+	agent/http/lookups.c \
 	agent/http/staple.c \
 	agent/http/verify.c \
 	agent/http/tls.c \
@@ -75,8 +76,16 @@ agent_SRCS = \
 	agent/dns/result.c
 
 agent_LIBS = -lldns -lnghttp2 -levent_core -lssl -lcrypto -lprotobuf-c -lyaml -ljansson -lz -lm
+# Calls inside OpenSSL that go through agent/http/certs.c and lookups.c. Only in a static program is that
+# the library; in a dynamic one it is what the agent itself calls.
+agent_LDFLAGS = $(WRAPPED:%=-Wl,--wrap=%)
+WRAPPED = \
+	d2i_X509 \
+	EVP_MD_fetch \
+	EVP_MAC_fetch \
+	EVP_KDF_fetch \
+	EVP_KEYMGMT_names_do_all
 # The sanitizers' run time needs a dynamic program.
 ifndef SANITIZE
-# libssl's parsing of certificates goes through agent/http/certs.c.
-agent_LDFLAGS = -static -Wl,--wrap=d2i_X509
+agent_LDFLAGS += -static
 endif
