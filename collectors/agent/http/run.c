@@ -6,10 +6,10 @@
  *      ^                                                    |
  *      +----------------- redirect -------------------------+
  *
- * There is one event, on the socket, and it waits for whatever the current phase wants next. Plain
- * and TLS connections differ in two functions, and so do HTTP/1.x and HTTP/2: one makes the request,
- * the other takes the answer. Data that OpenSSL has already decrypted is not seen by the
- * poll, so reading goes on until the library wants more.
+ * There is one event, on the socket, for as long as that is open; the phase says what it is taken for. It
+ * comes when something changes (edge-triggered: registered once instead of once a step), so every step
+ * goes on until the socket would block. Plain and TLS connections differ in two functions, and so do
+ * HTTP/1.x and HTTP/2: one makes the request, the other takes the answer.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -70,25 +70,6 @@ run_finish(struct canary_run *run)
 	http_result(run, &result);
 	run_free(run);
 	done(&result, arg);
-}
-
-static void
-wait_for(struct canary_run *run, short what, const struct timeval *limit)
-{
-	event_del(&run->event);
-	event_assign(&run->event, run->probe.env->base, run->fd, what, on_socket, run);
-	event_add(&run->event, limit);
-}
-
-/* What HTTP/2 has to say in return waits with whatever else the run waits for. */
-static void
-wait_io(struct canary_run *run, enum tls_io io)
-{
-	short what = io == TLS_WANT_READ ? EV_READ : EV_WRITE;
-
-	if (run->phase > HTTP_PHASE_SEND && run->request_sent < run->request.len)
-		what |= EV_WRITE;
-	wait_for(run, what, NULL);
 }
 
 /* A failed read or write: the system's reason, or the TLS library's. */
@@ -271,10 +252,7 @@ receive(struct canary_run *run)
 		error = errno;
 
 		if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
-		{
-			wait_io(run, io);
 			return;
-		}
 		if (io == TLS_FAILED)
 		{
 			fail_io(run, error, "read the answer");
@@ -291,8 +269,7 @@ receive(struct canary_run *run)
 		if (!take(run, data, got))
 			return;
 	}
-	wait_for(run, EV_READ, NULL);
-	event_active(&run->event, EV_READ, 1); /* OpenSSL may hold what the poll does not show */
+	event_active(&run->event, EV_READ, 1); /* what is there already makes no edge */
 }
 
 /* ---- the request ---- */
@@ -384,10 +361,7 @@ send_request(struct canary_run *run)
 	enum tls_io io = flush(run);
 
 	if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
-	{
-		wait_io(run, io);
 		return;
-	}
 	if (run->times.sent == 0 && run->h2 == NULL)
 		run->times.sent = probe_now();
 	run->phase = HTTP_PHASE_WAIT;
@@ -429,10 +403,7 @@ secure(struct canary_run *run)
 	char reason[120];
 
 	if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
-	{
-		wait_io(run, io);
 		return;
-	}
 	if (io == TLS_FAILED && error == 0)
 		tls_failure(reason, sizeof(reason));
 	tls_inspect(run->tls, run->seen);
@@ -531,6 +502,7 @@ connected(struct canary_run *run, short what)
 		return;
 	}
 	run->times.connected = probe_now();
+	event_remove_timer(&run->event);
 	run->http2 = run->cmd->version == HTTP_VERSION_2;
 	if (run->url.tls)
 		secure_start(run);
@@ -560,13 +532,14 @@ connect_start(struct canary_run *run)
 		run_finish(run);
 		return;
 	}
-	event_assign(&run->event, run->probe.env->base, run->fd, EV_WRITE, on_socket, run);
+	event_assign(&run->event, run->probe.env->base, run->fd,
+	             EV_READ | EV_WRITE | EV_ET | EV_PERSIST, on_socket, run);
 	setsockopt(run->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (connect(run->fd, (const struct sockaddr *) &peer->addr, peer->len) != 0 &&
 	    errno != EINPROGRESS)
 		connect_failed(run, errno, probe_fail_local);
 	else
-		wait_for(run, EV_WRITE, last ? NULL : &tv);
+		event_add(&run->event, last ? NULL : &tv);
 }
 
 static void
