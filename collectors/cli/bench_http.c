@@ -3,7 +3,7 @@
  * bench_http.c -- what a waterfall costs: the agent's canary and blackbox_exporter one after the
  * other against the same nginx on loopback, plain and with a full TLS handshake each.
  *
- * CPU is that of the measuring process. On loopback the kernel does a part of the server's work in the
+ * CPU is that of the measuring process; that of nginx stands beside it, because a machine has to have both. On loopback the kernel does a part of the server's work in the
  * calls of the client, so that is in it, too, for both alike. nginx has to be installed; blackbox_exporter
  * is left out when it is not.
  */
@@ -74,6 +74,7 @@ certificate_make(const struct web *web)
 	peer_run(argv, web->folder);
 }
 
+/* Without session tickets: no run resumes, so they would be made and read for nothing. */
 static struct web
 web_start(const char *folder)
 {
@@ -100,7 +101,8 @@ web_start(const char *folder)
 	text = util_fmt(
 	    "%sserver { listen 127.0.0.1:%u backlog=4096; return 200 hello; }\n"
 	    "server { listen 127.0.0.1:%u ssl backlog=4096; return 200 hello;\n"
-	    "ssl_protocols TLSv1.3; ssl_certificate %s; ssl_certificate_key %s/key.pem; } }\n",
+	    "ssl_protocols TLSv1.3; ssl_session_tickets off; ssl_conf_command NumTickets 0;\n"
+	    "ssl_certificate %s; ssl_certificate_key %s/key.pem; } }\n",
 	    text, web.plain, web.tls, web.ca_file, folder);
 	write_file(conf, text);
 	web.pid = peer_launch(argv, util_fmt("%s/nginx.out", folder));
@@ -117,8 +119,22 @@ web_url(const struct web *web, bool tls)
 
 /* ---- ours ---- */
 
-static void
-measure_ours(const struct web *web, bool tls, int64_t runs, double *us, double *per_second)
+static double
+web_cpu_us(const struct web *web)
+{
+	int64_t rss, cpu_us = 0;
+
+	proc_usage(web->pid, &rss, &cpu_us);
+	return (double) cpu_us;
+}
+
+struct figures
+{
+	double us, server_us, per_second;
+};
+
+static struct figures
+measure_ours(const struct web *web, bool tls, int64_t runs)
 {
 	const char *list = util_fmt("%s/targets", web->folder), *url = web_url(web, tls);
 	const char *argv[] = {peer_agent(), "--once",
@@ -129,21 +145,28 @@ measure_ours(const struct web *web, bool tls, int64_t runs, double *us, double *
 	                      NULL};
 	FILE *f = fopen(list, "w");
 	struct peer_outcome outcome;
+	struct figures figures;
+	double server_us;
 	json_t *summary;
 
 	for (int64_t i = 0; f && i < runs; i++)
 		fprintf(f, "%s\n", url);
 	if (!f || fclose(f) != 0)
 		util_fail(EXIT_CANNOT, "bench http: cannot write %s: %s", list, strerror(errno));
+	server_us = web_cpu_us(web);
 	outcome = peer_run(argv, web->folder);
+	server_us = web_cpu_us(web) - server_us;
 	summary = json_loads(proc_last_line(outcome.output), 0, NULL);
 	if (json_integer_value(json_object_get(summary, "ok")) != (json_int_t) runs)
 		util_fail(EXIT_CANNOT, "bench http: the agent got %lld answers of %lld: %s",
 		          (long long) json_integer_value(json_object_get(summary, "ok")), (long long) runs,
 		          proc_last_line(outcome.output));
-	*us = outcome.cpu_us / (double) runs;
-	*per_second = (double) runs / json_number_value(json_object_get(summary, "seconds"));
+	figures = (struct figures){
+	    .us = outcome.cpu_us / (double) runs,
+	    .server_us = server_us / (double) runs,
+	    .per_second = (double) runs / json_number_value(json_object_get(summary, "seconds"))};
 	json_decref(summary);
+	return figures;
 }
 
 /* ---- blackbox_exporter ---- */
@@ -177,7 +200,7 @@ run(const struct bench_env *env, json_t *out)
 	int64_t runs = env->rows ? env->rows : RUNS_DEFAULT;
 	const char *blackbox = peer_installed(peer_blackbox_names);
 	char folder[] = "/tmp/pctl-bench-XXXXXX";
-	double plain_us, plain_per_s, tls_us, tls_per_s;
+	struct figures plain, tls;
 	struct util_error err;
 	const char *argv[] = {"/bin/rm", "-r", folder, NULL};
 	struct web web;
@@ -189,12 +212,14 @@ run(const struct bench_env *env, json_t *out)
 	web = web_start(folder);
 	fprintf(stderr, "bench: %lld waterfalls, %lld with TLS\n", (long long) runs,
 	        (long long) (runs / TLS_SHARE));
-	measure_ours(&web, false, runs, &plain_us, &plain_per_s);
-	measure_ours(&web, true, runs / TLS_SHARE, &tls_us, &tls_per_s);
-	add(out, "us_per_waterfall", plain_us);
-	add(out, "waterfalls_per_s", plain_per_s);
-	add(out, "us_per_tls_waterfall", tls_us);
-	add(out, "tls_waterfalls_per_s", tls_per_s);
+	plain = measure_ours(&web, false, runs);
+	tls = measure_ours(&web, true, runs / TLS_SHARE);
+	add(out, "us_per_waterfall", plain.us);
+	add(out, "server_us_per_waterfall", plain.server_us);
+	add(out, "waterfalls_per_s", plain.per_second);
+	add(out, "us_per_tls_waterfall", tls.us);
+	add(out, "server_us_per_tls_waterfall", tls.server_us);
+	add(out, "tls_waterfalls_per_s", tls.per_second);
 	if (blackbox)
 	{
 		fprintf(stderr, "bench: blackbox_exporter\n");
