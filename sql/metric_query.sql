@@ -421,6 +421,25 @@ CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe
 CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "top": "0"}');
 CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "with": "00000000-0000-4000-8000-000000000000"}');
 CALL regress.ask(:'other_token', '/v1/metrics/query', jsonb_build_object('name', 'probectl_probe_gauge', 'with', :'gauge'));
+-- Several names in one answer, of one test; another tenant's test is like one that is not there.
+UPDATE probectl.metric_series SET test_id = regress.test_uuid(71), labels = labels || jsonb_build_object('test_id', regress.test_uuid(71)) WHERE tenant_id = :'a' AND name IN ('probectl_probe_one', 'probectl_probe_marked');
+SELECT jsonb_build_object('name', 'probectl_probe_one,probectl_probe_marked,probectl_probe_gauge', 'match', format('{test_id="%s"}', regress.test_uuid(71)), 'start', '2100-01-15T09:29:00Z', 'end', '2100-01-15T09:31:00Z', 'step', '120') AS of_test \gset
+CREATE FUNCTION regress.answered(token text, query jsonb) RETURNS TABLE (name text, points jsonb) LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM probectl.enter_session(token);
+  RETURN QUERY SELECT i ->> 'name', i -> 'points' FROM probectl.api_call('GET', '/v1/metrics/query', '{}', query, NULL) c, jsonb_array_elements(c.body::jsonb -> 'items') i ORDER BY 1;
+END
+$$;
+SELECT * FROM regress.answered(:'viewer_token', :'of_test');
+SELECT * FROM regress.answered(:'project_token', :'of_test');
+SELECT count(*) FROM regress.answered(:'nobody_token', :'of_test');
+CALL regress.ask(:'other_token', '/v1/metrics/query', :'of_test');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', jsonb_set(:'of_test', '{match}', '"{test_id=\"none\"}"'));
+SELECT probectl_internal.metric_test(m) FROM unnest('{"{}","{\"test_id\": \"none\"}","{\"test_id\": \"00000000-0000-4000-8000-00000000A001\"}","{\"test_id\": \"00000000-0000-4000-8000-00000000a001\"}"}'::jsonb[]) m;
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', :'of_test'::jsonb || '{"top": "3"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "a,,b"}');
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', jsonb_build_object('name', repeat('a,', 16) || 'a'));
+CALL regress.ask(:'viewer_token', '/v1/metrics/query', jsonb_build_object('name', repeat('a', 201)));
 -- Page by page: every series once.
 CREATE FUNCTION regress.pages(token text) RETURNS TABLE (pages integer, series bigint) LANGUAGE plpgsql AS $$
 DECLARE
@@ -456,6 +475,6 @@ CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "x", "query": "
 CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "start": "2100-01-15T00:00:00Z", "end": "2100-01-15T12:00:00Z", "step": "1"}');
 CALL regress.ask(:'viewer_token', '/v1/metrics/series', '{"after": "x"}');
 DROP PROCEDURE regress.ask(text, text, jsonb, text, text), regress.fill(uuid), regress.stored();
-DROP FUNCTION regress.rolled_differences(uuid), regress.sketch_differences(uuid, text), regress.pages(text), regress.differences(uuid), regress.read_differences(uuid), regress.alike(double precision, double precision, double precision), regress.packed(uuid, timestamptz[], double precision[]),
+DROP FUNCTION regress.rolled_differences(uuid), regress.sketch_differences(uuid, text), regress.pages(text), regress.answered(text, jsonb), regress.differences(uuid), regress.read_differences(uuid), regress.alike(double precision, double precision, double precision), regress.packed(uuid, timestamptz[], double precision[]),
   regress.oracle(text, text, timestamptz, timestamptz, interval, double precision), regress.series_make(text), regress.samples(uuid);
 DROP TABLE regress.plain, regress.series, regress.range, regress.asked, regress.expected;

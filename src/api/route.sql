@@ -142,7 +142,7 @@ INSERT INTO probectl.api_route (method, path, permission, handler, success, stre
    '{"name": {"type": "string"}, "match": {"type": "string", "description": "{label=\"value\",label!=\"value\",label=~\"expression\",label!~\"expression\"}"},
      "limit": {"type": "integer", "maximum": 1000, "default": 100}, "after": {"type": "string"}}', NULL, probectl_internal.list_of('MetricSeries')),
   ('GET', '/v1/metrics/query', 'metrics.read', 'metrics_query', 200, false, 'Series in equal steps, with the extremes of each step',
-   '{"name": {"type": "string"}, "match": {"type": "string"}, "start": {"type": "string", "format": "date-time"}, "end": {"type": "string", "format": "date-time"},
+   '{"name": {"type": "string", "description": "one name, or at most 16 with commas between"}, "match": {"type": "string"}, "start": {"type": "string", "format": "date-time"}, "end": {"type": "string", "format": "date-time"},
      "step": {"type": "integer", "minimum": 1, "description": "seconds"}, "q": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5},
      "function": {"type": "string", "enum": ["avg", "min", "max", "sum", "count", "first", "last", "delta", "increase", "rate", "quantile"], "default": "avg"},
      "top": {"type": "integer", "minimum": 1, "maximum": 100, "description": "only so many series, those with the greatest value over the whole range"},

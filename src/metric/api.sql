@@ -76,6 +76,13 @@ CREATE OR REPLACE FUNCTION probectl_internal.metric_equals(matchers jsonb) RETUR
 $$;
 COMMENT ON FUNCTION probectl_internal.metric_equals(jsonb) IS 'labels that a series must hold to fit the matchers: a filter before metric_matches, not instead of it';
 
+-- Who asks for a test's series must not wait for those of all tests: the column has an index, the labels have none.
+CREATE OR REPLACE FUNCTION probectl_internal.metric_test(equals jsonb) RETURNS uuid
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN equals ->> 'test_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN (equals ->> 'test_id')::uuid END
+$$;
+COMMENT ON FUNCTION probectl_internal.metric_test(jsonb) IS 'test that the labels of metric_equals name, as in metric_series.test_id; NULL when they name none';
+
 CREATE OR REPLACE FUNCTION probectl.metric_query(name text, match text, function text, start_at timestamptz, end_at timestamptz, step interval, q double precision DEFAULT 0.5,
                                                  OUT series_id uuid, OUT at timestamptz, OUT value double precision, OUT min double precision, OUT max double precision, OUT samples bigint, OUT ended boolean, OUT error double precision)
   RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE COST 100000 SET search_path = pg_catalog, pg_temp AS $$
@@ -196,7 +203,8 @@ DECLARE
   other uuid := probectl_internal.input_uuid(query, 'with');
   matchers jsonb := probectl_internal.metric_matchers(query ->> 'match');
   equals jsonb := probectl_internal.metric_equals(matchers);
-  wanted text := probectl_internal.input_text(query, 'name', NULL, 200);
+  wanted text[] := string_to_array(probectl_internal.input_text(query, 'name', NULL, 4000), ',');
+  wanted_test uuid := probectl_internal.metric_test(equals);
   wanted_function text := probectl_internal.input_text(query, 'function', 'avg', 16);
   until timestamptz := coalesce(probectl_internal.query_time(query, 'end'), probectl.clock_now());
   since timestamptz := coalesce(probectl_internal.query_time(query, 'start'), until - interval '1 hour');
@@ -205,6 +213,9 @@ DECLARE
   greatest_of uuid[];
 BEGIN
   PERFORM probectl_internal.input_known(query, '{name,match,function,start,end,step,q,top,with,limit,after}');
+  IF cardinality(wanted) > 16 OR EXISTS (SELECT FROM unnest(wanted) n WHERE length(n) NOT BETWEEN 1 AND 200) THEN
+    PERFORM probectl_internal.invalid('name', '"name" is one name of a series, or at most 16 with commas between');
+  END IF;
   IF wanted_function NOT IN ('avg', 'min', 'max', 'sum', 'count', 'first', 'last', 'delta', 'increase', 'rate', 'quantile') THEN
     PERFORM probectl_internal.invalid('function', '"function" is avg, min, max, sum, count, first, last, delta, increase, rate or quantile');
   END IF;
@@ -216,6 +227,9 @@ BEGIN
   END IF;
   IF top IS NOT NULL AND query ?| '{limit,after}' THEN
     PERFORM probectl_internal.invalid('top', '"top" is one page: it goes without "limit" and "after"');
+  END IF;
+  IF top IS NOT NULL AND cardinality(wanted) > 1 THEN
+    PERFORM probectl_internal.invalid('top', '"top" compares series of one "name"');
   END IF;
   IF other IS NOT NULL AND NOT EXISTS (SELECT FROM probectl.metric_series x WHERE x.tenant_id = probectl.current_tenant() AND x.series_id = other) THEN
     PERFORM probectl_internal.invalid('with', '"with" is no series');
@@ -230,7 +244,7 @@ BEGIN
     until := to_timestamp(ceil(extract(epoch FROM until) / seconds) * seconds);
   END IF;
   IF top IS NOT NULL THEN
-    greatest_of := ARRAY(SELECT m.series_id FROM probectl.metric_top(wanted, query ->> 'match', wanted_function, since, until, top, wanted_q::double precision,
+    greatest_of := ARRAY(SELECT m.series_id FROM probectl.metric_top(wanted[1], query ->> 'match', wanted_function, since, until, top, wanted_q::double precision,
                                                                      make_interval(secs => ceil(extract(epoch FROM until - since) / seconds) * seconds)) m ORDER BY m.value DESC, m.series_id);
   END IF;
   RETURN (
@@ -242,7 +256,7 @@ BEGIN
              'function', wanted_function, 'start', probectl_internal.time_text(since), 'end', probectl_internal.time_text(until), 'step', seconds,
              'relative_error', coalesce(max(p.error), 0), 'collector_running', probectl_internal.derive_running())
       FROM (SELECT * FROM probectl.metric_series x
-             WHERE x.tenant_id = probectl.current_tenant() AND x.name = wanted AND x.series_id > after_id AND x.labels @> equals
+             WHERE x.tenant_id = probectl.current_tenant() AND x.name = ANY (wanted) AND (wanted_test IS NULL OR x.test_id = wanted_test) AND x.series_id > after_id AND x.labels @> equals
                AND (matchers = '[]' OR probectl_internal.metric_matches(x.name, x.labels, matchers)) AND (top IS NULL OR x.series_id = ANY (greatest_of))
              ORDER BY x.series_id LIMIT page) s,
            LATERAL (SELECT coalesce(json_agg(CASE WHEN w.ended THEN json_build_object('t', (extract(epoch FROM w.at) * 1000)::bigint, 'value', w.value, 'min', w.min, 'max', w.max, 'samples', w.samples, 'ended', true)

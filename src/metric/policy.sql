@@ -21,7 +21,7 @@ GRANT EXECUTE ON FUNCTION probectl_internal.metric_test_may(uuid),
   probectl.metric_top(text, text, text, timestamptz, timestamptz, integer, double precision, interval),
   probectl.metric_correlation(uuid, uuid, timestamptz, timestamptz, interval),
   probectl.metric_append(bytea),
-  probectl_internal.metric_matchers(text), probectl_internal.metric_equals(jsonb), probectl_internal.metric_matches(text, jsonb, jsonb)
+  probectl_internal.metric_matchers(text), probectl_internal.metric_equals(jsonb), probectl_internal.metric_test(jsonb), probectl_internal.metric_matches(text, jsonb, jsonb)
   TO probectl_app;
 GRANT EXECUTE ON FUNCTION probectl_internal.metric_compact(integer), probectl_internal.metric_retain() TO probectl_worker;
 
