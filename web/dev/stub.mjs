@@ -14,7 +14,7 @@ const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; ch
 const HISTORY_MS = 70 * 60e3;
 const TICK_MS = 200;
 const STALE_INTERVALS = 3;
-const PERMISSIONS = ['test.read', 'test.write', 'test.allow_private', 'agent.read', 'agent.write', 'audit.read', 'diagnostics.read'];
+const PERMISSIONS = ['test.read', 'test.write', 'test.allow_private', 'agent.read', 'agent.write', 'audit.read', 'diagnostics.read', 'metrics.read'];
 
 class Refusal extends Error {
   constructor(status, code, message, field) {
@@ -54,6 +54,25 @@ function auditWanted(event, query) {
   const action = query.get('action');
   if (action && event.action !== action && !(action.endsWith('.') && event.action.startsWith(action))) return false;
   return ['actor', 'target', 'outcome'].every((key) => !query.get(key) || event[key] === query.get(key));
+}
+
+/** Samples of a run, by series. */
+const samplesOf = (r) => [
+  ['probectl_probe_success', r.success ? 1 : 0],
+  ['probectl_probe_duration_seconds', r.duration_ms / 1000],
+  ...Object.entries(r.metrics).map(([name, value]) => [`probectl_probe_${name.replaceAll('.', '_')}`, value]),
+];
+
+/** Samples in order of time as GET /v1/metrics/query gives them: a point a step that holds any. */
+function pointsOf(samples, step) {
+  const points = [];
+  for (const [at, value] of samples) {
+    const t = Math.floor(at / step) * step;
+    const last = points.at(-1);
+    if (last?.t !== t) points.push({ t, value, min: value, max: value, samples: 1 });
+    else Object.assign(last, { value: (last.value * last.samples + value) / (last.samples + 1), min: Math.min(last.min, value), max: Math.max(last.max, value), samples: last.samples + 1 });
+  }
+  return points;
 }
 
 export class Stub {
@@ -214,6 +233,24 @@ export class Stub {
     return page(runs.reverse(), query, (r) => r.result_id, 1000);
   }
 
+  metrics(query) {
+    this.permit('metrics.read');
+    const wanted = (query.get('name') ?? '').split(',');
+    const [, test, agent] = /^\{test_id="([^"]+)",agent_id="([^"]+)"\}$/.exec(query.get('match') ?? '') ?? [];
+    const step = Number(query.get('step')) * 1000;
+    if (!test || !(step > 0) || wanted.length > 16) throw bad('match', 'this stub answers what the page asks');
+    const end = Date.now() + this.aheadMs;
+    const start = Math.floor(Date.parse(query.get('start')) / step) * step;
+    const series = new Map();
+    for (const run of this.runs.get(`${test}/${agent}`)?.runs ?? []) {
+      const at = Date.parse(run.started_at);
+      if (at < start || at >= end) continue;
+      for (const [name, value] of samplesOf(run)) if (wanted.includes(name)) (series.get(name) ?? series.set(name, []).get(name)).push([at, value]);
+    }
+    const items = [...series].map(([name, samples]) => ({ series_id: randomUUID(), name, labels: { test_id: test, agent_id: agent }, correlation: null, points: pointsOf(samples, step) }));
+    return { items, next: null, function: 'avg', start: iso(start), end: iso(end), step: step / 1000, relative_error: 0, collector_running: this.collectorRunning };
+  }
+
   route(method, path, query, body) {
     const id = /^\/v1\/tests\/([^/]+)$/.exec(path)?.[1];
     if (id && method === 'GET') return [200, this.testOf(id).test];
@@ -248,6 +285,8 @@ export class Stub {
         this.note('join_token.create', 'agent');
         return [201, { token: `pjt_${randomBytes(24).toString('base64url')}`, expires_at: iso(Date.now() + 3600e3) }];
       }
+      case 'GET /v1/metrics/query':
+        return [200, this.metrics(query)];
       case 'GET /v1/integrity': {
         this.permit('diagnostics.read');
         return [200, { items: this.integrity(), next: null, collector_running: this.collectorRunning }];

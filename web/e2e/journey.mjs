@@ -197,7 +197,8 @@ export function journey(target) {
     await phases.getByText('Wait for first byte').waitFor();
     assert.ok((await phases.locator('rect[class^="bar-"]:not(.bar-track)').count()) >= 3);
     await page.getByRole('region', { name: 'Measurements' }).getByText('Time to first byte').waitFor();
-    await page.locator('.chart canvas').waitFor();
+    await page.locator('.plot .bar-connect :is(path, rect)').first().waitFor();
+    await page.locator('.plot-readout').getByText('Total').waitFor();
     await page.getByText('Runs of this range, newest first').click();
     await page.locator('.runs tbody tr').first().waitFor();
     await assertAccessible(page, 'HTTP detail');
@@ -217,11 +218,25 @@ export function journey(target) {
     const time = page.locator('.facts time').first();
     const seen = await time.getAttribute('datetime');
     await until('the next run', async () => (await time.getAttribute('datetime')) !== seen, NEXT_RESULT_MS);
+    // The series of the store, drawn, growing by itself and read by keyboard.
+    const chart = page.getByRole('application', { name: /^Round trip over time: \d+ runs?, 0 failed/ });
+    await chart.locator('.plot-line, .plot-dot').first().waitFor();
+    const counted = () => chart.getAttribute('aria-label').then((label) => Number(/(\d+) runs?/.exec(label)[1]));
+    const before_ = await counted();
+    await until('the series grows', async () => (await counted()) > before_, NEXT_RESULT_MS);
+    await chart.focus();
+    await page.keyboard.press('ArrowLeft');
+    assert.match(await page.locator('.panel-chart [aria-live]').innerText(), /Round trip [\d.]+ (µs|ms) .*Loss 0 %, \d+ runs?, 0 failed/);
+    await page.getByRole('button', { name: '30 d' }).click();
+    await until('the range in the URL', () => page.url().endsWith('?range=30d'));
+    await page.reload();
+    await chart.locator('.plot-line, .plot-dot').first().waitFor();
+    assert.equal(await page.getByRole('button', { name: '30 d' }).getAttribute('aria-pressed'), 'true');
     await page.getByText('Runs of this range, newest first').click();
     const oldest = page.locator('.runs tbody tr').last();
     await oldest.getByRole('button').click();
     await page.getByText(/You see the run of/).waitFor();
-    assert.match(page.url(), /\?run=/);
+    assert.match(page.url(), /\?range=30d&run=/);
     await page.getByRole('button', { name: 'Back to the newest' }).click();
     await page.getByText(/You see the run of/).waitFor({ state: 'detached' });
     await finish(page);
@@ -343,7 +358,7 @@ export function journey(target) {
     await page.getByRole('button', { name: /^Theme: light/ }).click();
     assert.equal(await ink(), dark);
     await page.locator('.row-link').first().click();
-    await page.locator('.chart canvas').waitFor();
+    await page.locator('.plot svg').waitFor();
     await assertAccessible(page, 'detail, dark');
     await finish(page);
   });

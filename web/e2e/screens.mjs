@@ -52,7 +52,7 @@ async function take(browser, target, storage, shot) {
   if (shot.detail) {
     await page.goto(`${target.url}/?type=${shot.detail}&state=ok&sort=-latency`);
     await page.locator('.row-link').first().click();
-    await page.locator('.chart canvas').waitFor();
+    await page.locator('.plot-line').first().waitFor();
   }
   await page.evaluate(() => document.fonts.ready);
   const file = `${OUT}/${shot.name}.png`;

@@ -26,6 +26,21 @@ async function visit(browser, options, body, pageOptions = {}) {
 
 const latestCount = (stub) => stub.requests.filter((r) => r === 'GET /v1/results/latest').length;
 
+/** Key and runs of the first test like that. */
+const lineOf = (stub, type, temper) => [...stub.runs.entries()].find(([, line]) => line.plan.test.type === type && line.plan.temper === temper);
+
+/** What is asked of the store, as it goes out. */
+function questions(page) {
+  const asked = [];
+  page.on('request', (request) => {
+    const url = new URL(request.url());
+    if (url.pathname === '/v1/metrics/query') asked.push(url.searchParams);
+  });
+  return asked;
+}
+
+const spanOf = (query) => Date.now() - Date.parse(query.get('start'));
+
 describe('states of the page', () => {
   let browser;
   before(async () => (browser = await launch()));
@@ -292,6 +307,162 @@ describe('states of the page', () => {
       await network.getByText('The counts do not add up').waitFor();
       stub.integrity = () => [];
       await page.getByText('Nothing has come yet').waitFor();
+    }));
+
+  step('asks once for all series of a chart, and only for the end of them later', () =>
+    visit(browser, {}, async (page, stub, url) => {
+      const asked = questions(page);
+      await page.goto(`${url}/results/${lineOf(stub, 'icmp', 'lossy')[0]}`);
+      await page.locator('.plot-line').first().waitFor();
+      assert.equal(asked.length, 1);
+      assert.equal(asked[0].get('name').split(',').length, 5);
+      assert.ok(spanOf(asked[0]) > 3_500_000);
+      const chart = page.getByRole('application');
+      const label = await chart.getAttribute('aria-label');
+      await until('the next run is drawn', async () => (await chart.getAttribute('aria-label')) !== label);
+      assert.ok(asked.length > 1 && asked.slice(1).every((query) => spanOf(query) < 400_000), 'only the end is asked for');
+      // Events of other tests are no reason to ask: only the newest run, and once more for it, may be under way.
+      stub.paused = true;
+      const n = asked.length;
+      const began = Date.now();
+      await until('two seconds of events', () => {
+        stub.tell('result');
+        return Date.now() - began > 2000;
+      });
+      assert.ok(asked.length - n <= 2, `${asked.length - n} questions without a run`);
+    }));
+
+  step('gives up what is asked when another range is chosen, and has what it had', () =>
+    visit(browser, {}, async (page, stub, url) => {
+      stub.paused = true;
+      const [key] = lineOf(stub, 'icmp', 'lossy');
+      const lost = [];
+      page.on('requestfailed', (request) => lost.push(request.url()));
+      await page.goto(`${url}/results/${key}`);
+      await page.locator('.plot-line').first().waitFor();
+      const held = [];
+      await page.route('**/v1/metrics/query**', (route) => held.push(route));
+      await page.getByRole('button', { name: '7 d', exact: true }).click();
+      await page.getByText('Loading the chart').waitFor();
+      await until('it is asked', () => held.length === 1);
+      await page.getByRole('button', { name: '1 h', exact: true }).click();
+      await page.locator('.plot-line').first().waitFor();
+      await until('the question is given up', () => lost.some((u) => u.includes('step=1800')));
+      assert.equal(new URL(page.url()).search, '');
+      await page.unrouteAll({ behavior: 'ignoreErrors' });
+      await page.goto(`${url}/results/${key}?range=24h`);
+      await page.getByRole('button', { name: '24 h', pressed: true }).waitFor();
+      await page.locator('.plot-gap').first().waitFor();
+      await page.getByText('Steps of 5 min').waitFor();
+    }));
+
+  step('draws no line over what is missing, and shows what failed', () =>
+    visit(browser, {}, async (page, stub, url) => {
+      stub.paused = true;
+      // Ten minutes without a run, and a quarter of an hour in which all failed.
+      const [key, line] = lineOf(stub, 'tcp', 'calm');
+      const ago = (run) => Date.now() - Date.parse(run.started_at);
+      line.runs = line.runs.filter((run) => ago(run) < 20 * 60e3 || ago(run) > 30 * 60e3);
+      for (const run of line.runs) if (ago(run) > 35 * 60e3 && ago(run) < 50 * 60e3) Object.assign(run, { success: false, latency_ms: null, loss_ratio: 1, metrics: { 'packets.sent': 3, 'packets.received': 0, 'loss.ratio': 1 } });
+      await page.goto(`${url}/results/${key}`);
+      await until('three stretches', async () => (await page.locator('.plot-line').count()) === 3);
+      assert.equal(await page.locator('.plot-gap').count(), 1);
+      assert.equal(await page.locator('.plot-band').count(), 3);
+      assert.ok((await page.locator('.plot-fail path').last().getAttribute('d')).split('M').length > 55);
+      await page.getByText('Failed runs').waitFor();
+      const chart = page.getByRole('application', { name: /^Connect over time/ });
+      await chart.focus();
+      const said = page.locator('.panel-chart [aria-live]');
+      for (const [press, words] of [['End', /Connect [\d.]+ ms \(/], ['Home', /\d+ runs?, \d failed$/], ['PageDown', /Loss \d/]]) {
+        await page.keyboard.press(press);
+        assert.match(await said.innerText(), words);
+      }
+      await until('the gap is told', async () => {
+        await page.keyboard.press('ArrowRight');
+        return /after a gap$/.test(await said.innerText());
+      });
+      await page.keyboard.press('Escape');
+      assert.equal(await said.innerText(), '');
+      assert.equal(await page.locator('.plot-cursor').count(), 0);
+      await page.getByText('The chart as a table, newest first').click();
+      assert.ok((await page.locator('.plot-table tbody tr').count()) >= 10);
+      await assertAccessible(page, 'chart and its table');
+      await page.setViewportSize({ width: 360, height: 740 });
+      await assertFits(page);
+    }));
+
+  step('shows the step under the pointer and under a finger', () =>
+    visit(
+      browser,
+      {},
+      async (page, stub, url) => {
+        stub.paused = true;
+        await page.goto(`${url}/results/${lineOf(stub, 'http', 'busy')[0]}`);
+        await page.locator('.bar-tls path').first().waitFor();
+        await assertAccessible(page, 'stacked phases at 360 px');
+        const readout = page.locator('.plot-readout');
+        await readout.getByText(/^Newest/).waitFor();
+        const box = await page.locator('.plot').boundingBox();
+        await page.touchscreen.tap(box.x + box.width / 2, box.y + 60);
+        await readout.getByText(/^Newest/).waitFor({ state: 'detached' });
+        await page.locator('.plot-cursor').waitFor({ state: 'attached' });
+        assert.match(await readout.innerText(), /Total/);
+        await assertFits(page);
+      },
+      { width: 360, height: 740, hasTouch: true },
+    ));
+
+  step('draws both directions between agents, and says when their clocks differ', () =>
+    visit(browser, {}, async (page, stub, url) => {
+      stub.paused = true;
+      const [key, line] = lineOf(stub, 'icmp', 'calm');
+      for (const run of line.runs) {
+        const half = (run.latency_ms ?? 1) / 2;
+        const way = (name, ms) => ({ [`${name}.min.ms`]: ms * 0.9, [`${name}.avg.ms`]: ms, [`${name}.max.ms`]: ms * 1.2, [`${name}.loss.ratio`]: 0 });
+        Object.assign(run, { type: 'a2a', metrics: { ...run.metrics, ...way('forward', half * 1.4), ...way('reverse', -half * 0.2) } });
+        run.attributes['probectl.a2a.oneway'] = 'relative';
+      }
+      await page.goto(`${url}/results/${key}`);
+      await page.getByRole('application', { name: /^Delay by direction over time/ }).waitFor();
+      assert.equal(await page.locator('.plot-series-0 .plot-line').count(), 1);
+      assert.equal(await page.locator('.plot-series-1 .plot-line').count(), 1);
+      assert.equal(await page.locator('.plot-series-2').count(), 0, 'no round trip where there are directions');
+      await page.getByText(/how they change, not how long they are/).waitFor();
+      await page.locator('.plot-name', { hasText: 'Loss back' }).waitFor();
+      await assertAccessible(page, 'both directions');
+    }));
+
+  step('says what to do when there is no chart: nothing ran, a failure, no permission', () =>
+    visit(browser, {}, async (page, stub, url) => {
+      page.allow.push(/status of 503/);
+      stub.paused = true;
+      const [key, line] = lineOf(stub, 'icmp', 'dead');
+      await page.route('**/v1/metrics/query**', (route) => route.fulfill({ status: 503, json: { error: { code: 'unavailable', message: 'the database is away', request_id: 'x' } } }));
+      await page.goto(`${url}/results/${key}`);
+      const panel = page.getByRole('region', { name: /^Over time/ });
+      await panel.getByText('The chart could not be loaded.').waitFor();
+      await panel.getByText('the database is away').waitFor();
+      await assertAccessible(page, 'chart not loaded');
+      await page.unrouteAll({ behavior: 'ignoreErrors' });
+      await panel.getByRole('button', { name: 'Try again' }).click();
+      // Nothing ever answered: failures and loss are drawn, and no scale is made up.
+      await panel.getByRole('application', { name: /\d+ failed$/ }).waitFor();
+      assert.equal(await page.locator('.plot-line, .plot-dot').count(), 0);
+      assert.equal(await panel.getByText(/ ms$/).count(), 0);
+
+      for (const run of line.runs) run.started_at = new Date(Date.parse(run.started_at) - 2 * 3600e3).toISOString();
+      await page.reload();
+      await panel.getByText('No run in the last 1 h.').waitFor();
+      await assertAccessible(page, 'empty chart');
+      await panel.getByRole('button', { name: 'Show 6 h' }).click();
+      await panel.getByRole('application').waitFor();
+      assert.match(page.url(), /\?range=6h$/);
+
+      stub.permissions = ['test.read'];
+      await page.reload();
+      await panel.getByText(/does not permit reading metrics/).waitFor();
+      await panel.getByText('Runs of this range, newest first').click();
+      await panel.locator('.runs tbody tr').first().waitFor();
     }));
 
   step('shows expired certificates in words', () =>

@@ -21,7 +21,7 @@ import { live } from './state/live';
 import { setTheme, useTheme, type Theme } from './state/theme';
 import { toast } from './state/toast';
 
-// The chart library is loaded with the page that draws charts.
+// The chart is loaded with the page that draws it.
 const ResultPage = lazy(() => import('./pages/result/ResultPage'));
 
 export interface PageProps {

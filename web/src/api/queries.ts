@@ -142,20 +142,20 @@ async function fetchHistory(testId: string, agentId: string, hours: number, know
   };
 }
 
-/** Runs of one test; asks only for what is newer than what it has. `newest` is the cue. */
-export function useHistory(testId: string, agentId: string, hours: number, newest: string | null) {
+/** Runs of one test, once they are wanted; asks only for what is newer than what it has. `newest` is the cue. */
+export function useHistory(testId: string, agentId: string, hours: number, newest: string | null, wanted: boolean) {
   const client = useQueryClient();
   const key = keys.history(testId, agentId, hours);
   const id = JSON.stringify(key);
   const asked = useRef<string | null>(null);
   useEffect(() => {
     // The first answer is asked for by the query itself, once the newest run is known.
-    if (newest && asked.current && asked.current !== newest) void client.refetchQueries({ queryKey: JSON.parse(id) as QueryKey, exact: true });
+    if (wanted && newest && asked.current && asked.current !== newest) void client.refetchQueries({ queryKey: JSON.parse(id) as QueryKey, exact: true });
     asked.current = newest;
-  }, [client, id, newest]);
+  }, [client, id, newest, wanted]);
   return useQuery({
     queryKey: key,
-    enabled: newest !== null,
+    enabled: wanted && newest !== null,
     queryFn: ({ signal }) => fetchHistory(testId, agentId, hours, client.getQueryData<History>(key), signal),
   });
 }

@@ -1,33 +1,10 @@
 // SPDX-License-Identifier: PostgreSQL
 import { describe, expect, it } from 'vitest';
-import type { Result } from '../api/types';
 import { certificateOf, isTlsAttribute } from './certificate';
 import { enrolScript, isLoopback } from './enrol';
 import { familyOf, niceCeil, packetsOf, rangeBar } from './family';
-import { columnsOf, statsOf } from './history';
 
 const NOW = Date.UTC(2026, 0, 1);
-
-function result(at: number, part: Partial<Result> = {}): Result {
-  return {
-    result_id: String(at),
-    test_id: 't',
-    agent_id: 'a',
-    type: 'icmp',
-    target: 'x',
-    port: null,
-    success: true,
-    error_type: null,
-    error: null,
-    started_at: new Date(NOW + at * 1000).toISOString(),
-    duration_ms: 1,
-    latency_ms: at,
-    loss_ratio: 0,
-    metrics: {},
-    attributes: {},
-    ...part,
-  };
-}
 
 describe('certificateOf', () => {
   it('is nothing without TLS', () => expect(certificateOf({ 'url.full': 'http://a/' }, NOW)).toBeNull());
@@ -91,28 +68,6 @@ describe('family', () => {
     expect(packetsOf({}, {})).toBeNull();
     expect(packetsOf({ 'packets.sent': 5, 'packets.received': 3 }, { 'probectl.icmp.dropped_seqs': '1,4' })!.lost).toEqual(new Set([1, 4]));
     expect(packetsOf({ 'packets.sent': 5, 'packets.received': 3 }, { 'probectl.icmp.dropped_seqs': '1' })!.lost).toBeNull();
-  });
-});
-
-describe('history', () => {
-  it('puts a null where runs are missing', () => {
-    const c = columnsOf([result(0), result(10), result(60)], 10);
-    expect(c.t.map((t) => t - NOW / 1000)).toEqual([0, 10, 20, 60]);
-    expect(c.latency).toEqual([0, 10, null, 60]);
-    expect(c.failed).toEqual([false, false, false, false]);
-  });
-
-  it('gives a failed run no latency', () => {
-    const c = columnsOf([result(0), result(10, { success: false, latency_ms: 900, loss_ratio: 1 })], 10);
-    expect(c.latency).toEqual([0, null]);
-    expect(c.failed).toEqual([false, true]);
-    expect(c.loss).toEqual([0, 100]);
-  });
-
-  it('counts', () => {
-    const results = Array.from({ length: 100 }, (_, i) => result(i + 1));
-    expect(statsOf([...results, result(200, { success: false })])).toEqual({ runs: 101, failed: 1, p50: 50, p95: 95 });
-    expect(statsOf([])).toEqual({ runs: 0, failed: 0, p50: null, p95: null });
   });
 });
 

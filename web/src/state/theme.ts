@@ -34,17 +34,3 @@ export function setTheme(theme: Theme): void {
 export function useTheme(): Theme {
   return useSyncExternalStore(subscribe, read);
 }
-
-/** Which of the two is on screen: for canvases, which cannot follow CSS. */
-export function useDark(): boolean {
-  return useSyncExternalStore(subscribe, () => (read() === 'system' ? dark.matches : read() === 'dark'));
-}
-
-export function cssColor(name: string): string {
-  const probe = document.createElement('span');
-  probe.style.color = `var(${name})`;
-  document.body.append(probe);
-  const color = getComputedStyle(probe).color;
-  probe.remove();
-  return color;
-}

@@ -144,6 +144,31 @@ export interface Page<T> {
   next: string | null;
 }
 
+/** One step of a series; value is null where the series ended without a sample. */
+export interface MetricPoint {
+  t: number;
+  value: number | null;
+  min: number | null;
+  max: number | null;
+  samples: number;
+  ended?: boolean;
+}
+
+export interface MetricItem {
+  series_id: string;
+  name: string;
+  labels: Record<string, string>;
+  points: MetricPoint[];
+}
+
+export interface MetricPage extends Page<MetricItem> {
+  start: string;
+  end: string;
+  /** Seconds. */
+  step: number;
+  collector_running: boolean;
+}
+
 export interface LatestPage extends Page<Latest> {
   collector_running: boolean;
 }

@@ -15,21 +15,23 @@ import { failureOf } from '../../lib/failures';
 import { formatLatency, formatRatio, formatSeconds } from '../../lib/format';
 import { typeName } from '../../lib/names';
 import { Link, navigate, useSearch } from '../../lib/router';
+import { RANGES, rangeOf, withParam } from '../../lib/ranges';
 import { displayTarget, nameOf, stateOf } from '../../lib/rows';
 import { waterfall } from '../../lib/waterfall';
 import { useNow } from '../../state/clock';
 import { useTestActions, type TestActions } from '../targets/TestActions';
 import { CertificatePanel } from './CertificatePanel';
+import { ChartPanel, type Subject } from './ChartPanel';
 import { FamilyPanel } from './FamilyPanel';
 import { FieldsPanel } from './FieldsPanel';
-import { HistoryPanel, RANGES } from './HistoryPanel';
+import { RunsList } from './RunsList';
 import { WaterfallPanel } from './WaterfallPanel';
 
-function useChosenRun(): [string | null, (id: string | null) => void] {
+/** A parameter of the URL, so that what is seen can be passed on. */
+function useParam(name: string): [string | null, (value: string | null) => void] {
   const search = useSearch();
-  const run = new URLSearchParams(search).get('run');
-  const choose = (id: string | null): void => navigate(location.pathname + (id ? `?run=${encodeURIComponent(id)}` : ''), { replace: true });
-  return [run, choose];
+  const set = (value: string | null): void => navigate(location.pathname + withParam(location.search, name, value), { replace: true });
+  return [new URLSearchParams(search).get(name), set];
 }
 
 function Failure({ run }: { run: RunFields }) {
@@ -140,15 +142,37 @@ function NoResult({ test, agentId, collectorRunning }: { test: Test | null; agen
   );
 }
 
+/** Clocks that agree on the time of neither agent still tell how a delay changes. */
+function noteOf(latest: Latest): string | null {
+  if (latest.attributes['probectl.a2a.oneway'] !== 'relative') return null;
+  return 'The clocks of the two agents are not in step: delays of one direction tell how they change, not how long they are.';
+}
+
+function subjectOf(latest: Latest, test: Test | null): Subject {
+  return {
+    testId: latest.test_id,
+    agentId: latest.agent_id,
+    type: latest.type,
+    metrics: latest.metrics,
+    intervalSeconds: latest.interval_seconds ?? test?.interval_seconds ?? null,
+    timeoutSeconds: test?.timeout_seconds ?? null,
+    createdAt: test?.created_at ?? null,
+    newest: latest.started_at,
+    note: noteOf(latest),
+  };
+}
+
 export default function ResultPage({ me, params }: PageProps) {
   const testId = params['test']!;
   const agentId = params['agent']!;
-  const [hours, setHours] = useState<number>(RANGES[0]!.hours);
-  const [chosen, choose] = useChosenRun();
+  const [rangeKey, setRange] = useParam('range');
+  const range = rangeOf(rangeKey);
+  const [chosen, choose] = useParam('run');
+  const [listing, setListing] = useState(false);
   const one = useLatestOne(testId, agentId);
   const tests = useTests();
   const agents = useAgents();
-  const history = useHistory(testId, agentId, hours, one.data?.latest?.started_at ?? null);
+  const history = useHistory(testId, agentId, range.hours, one.data?.latest?.started_at ?? null, listing || chosen !== null);
   const actions = useTestActions(() => navigate('/'));
 
   if (one.error && !one.data) return <LoadError error={one.error} onRetry={() => void one.refetch()} />;
@@ -187,7 +211,15 @@ export default function ResultPage({ me, params }: PageProps) {
       )}
       <Failure run={run} />
       <Facts run={run} latest={latest} test={test} />
-      <HistoryPanel history={history} hours={hours} onHours={setHours} interval={latest.interval_seconds ?? test?.interval_seconds ?? null} chosen={past?.result_id ?? null} onChoose={choose} />
+      <ChartPanel
+        subject={subjectOf(latest, test)}
+        range={range}
+        onRange={(r) => setRange(r === RANGES[0] ? null : r.key)}
+        permitted={can(me, 'metrics.read')}
+        mark={past?.started_at ?? null}
+      >
+        <RunsList history={history} open={listing} onOpen={setListing} chosen={past?.result_id ?? null} onChoose={choose} />
+      </ChartPanel>
       <RunPanels run={run} />
       {actions.dialogs}
     </>
