@@ -240,6 +240,7 @@ export class Stub {
     const step = Number(query.get('step')) * 1000;
     if (!test || !(step > 0) || wanted.length > 16) throw bad('match', 'this stub answers what the page asks');
     const end = Date.now() + this.aheadMs;
+    if ((end - Date.parse(query.get('start'))) / step > 11000) throw bad('step', 'step must be above 0 and make at most 11000 points of the range');
     const start = Math.floor(Date.parse(query.get('start')) / step) * step;
     const series = new Map();
     for (const run of this.runs.get(`${test}/${agent}`)?.runs ?? []) {

@@ -391,6 +391,20 @@ describe('states of the page', () => {
       await assertFits(page);
     }));
 
+  step('shows each run of a test that was made just now, in every range', () =>
+    visit(browser, {}, async (page, stub, url) => {
+      const [key, line] = lineOf(stub, 'tcp', 'calm');
+      stub.paused = true;
+      line.plan.test.created_at = new Date(Date.now() - 5 * 60e3).toISOString();
+      line.runs = line.runs.filter((run) => Date.parse(run.started_at) > Date.now() - 5 * 60e3);
+      for (const range of ['1h', '30d']) {
+        await page.goto(`${url}/results/${key}?range=${range}`);
+        await page.getByRole('application', { name: new RegExp(`: ${line.runs.length} runs`) }).waitFor();
+        await page.getByText('Steps of 10 s').waitFor();
+        assert.ok((await page.locator('.plot-line').first().getAttribute('d')).split('L').length > 25);
+      }
+    }));
+
   step('shows the step under the pointer and under a finger', () =>
     visit(
       browser,

@@ -9,7 +9,7 @@ import { useEffect, useRef } from 'react';
 import { extend, type Known } from '../lib/buckets';
 import { createCoalescer, type Coalescer } from '../lib/coalesce';
 import { SUCCESS } from '../lib/measures';
-import { stepOf, type Range } from '../lib/ranges';
+import type { Range } from '../lib/ranges';
 import { request, serverNow } from './client';
 import type { MetricPage } from './types';
 
@@ -30,20 +30,22 @@ export interface Asked {
   agentId: string;
   names: string[];
   range: Range;
-  intervalSeconds: number | null;
+  /** Seconds. */
+  step: number;
+  /** There is nothing before it; Unix milliseconds. */
+  since: number;
 }
 
 /** The quote is what ends a value; an identifier has none, and the API refuses what does not parse. */
 const matchOf = (asked: Asked): string => `{test_id="${asked.testId}",agent_id="${asked.agentId}"}`;
 
 async function fetchSeries(asked: Asked, known: SeriesData | undefined, signal: AbortSignal): Promise<SeriesData> {
-  const step = stepOf(asked.range, asked.intervalSeconds);
   const now = serverNow();
-  const floor = now - asked.range.hours * 3_600_000;
+  const floor = Math.max(now - asked.range.hours * 3_600_000, asked.since);
   const base = known && now - known.wholeAt < WHOLE_AGAIN_MS ? known : undefined;
   const newest = base?.points[SUCCESS]?.at(-1)?.t ?? floor;
   const start = base ? Math.max(floor, Math.min(newest, base.end - Math.max(TAIL_MS, 2 * base.step))) : floor;
-  const query = { name: asked.names.join(','), match: matchOf(asked), start: new Date(start).toISOString(), step, limit: SERIES_MAX };
+  const query = { name: asked.names.join(','), match: matchOf(asked), start: new Date(start).toISOString(), step: asked.step, limit: SERIES_MAX };
   const page = await request<MetricPage>('GET', '/v1/metrics/query', { query, signal });
   return { ...extend(base, page, floor), wholeAt: base?.wholeAt ?? now };
 }
@@ -53,24 +55,29 @@ const runsOf = (data: SeriesData | undefined): string => {
   return `${last?.t} ${last?.samples}`;
 };
 
+type Key = readonly (string | number)[];
+
+/** But for the step. */
+const same = (a: Key, b: Key): boolean => a.slice(0, -1).join() === b.slice(0, -1).join();
+
 /** `newest`, the start of the newest run, is the cue. */
 export function useSeries(asked: Asked, newest: string | null, enabled: boolean) {
   const client = useQueryClient();
-  const key = ['series', asked.testId, asked.agentId, asked.range.key, stepOf(asked.range, asked.intervalSeconds), asked.names.join()];
+  const key = ['series', asked.testId, asked.agentId, asked.range.key, asked.names.join(), asked.step];
   const id = JSON.stringify(key);
-  const gap = Math.min(GAP_MAX_MS, Math.max(GAP_MIN_MS, asked.range.step * 100));
+  const gap = Math.min(GAP_MAX_MS, Math.max(GAP_MIN_MS, asked.step * 100));
   const coalescer = useRef<Coalescer | null>(null);
   const seen = useRef(newest);
   useEffect(() => {
-    const queryKey = JSON.parse(id) as string[];
+    const queryKey = JSON.parse(id) as typeof key;
     let again = false;
     const run = async (): Promise<void> => {
       const before = runsOf(client.getQueryData<SeriesData>(queryKey));
       await client.refetchQueries({ queryKey, exact: true, type: 'active' });
       // Newest results are told before series are written: what was not there yet is asked for once more.
-      const same = before === runsOf(client.getQueryData<SeriesData>(queryKey));
-      if (same && !again) coalescer.current?.poke();
-      again = same && !again;
+      const stale = before === runsOf(client.getQueryData<SeriesData>(queryKey));
+      if (stale && !again) coalescer.current?.poke();
+      again = stale && !again;
     };
     const made = createCoalescer(run, gap);
     coalescer.current = made;
@@ -84,5 +91,7 @@ export function useSeries(asked: Asked, newest: string | null, enabled: boolean)
     queryKey: key,
     enabled,
     queryFn: ({ signal }) => fetchSeries(asked, client.getQueryData<SeriesData>(key), signal),
+    // A test that grows older gets longer steps: what is drawn stays until they are there.
+    placeholderData: (before: SeriesData | undefined, query) => (query && same(query.queryKey, key) ? before : undefined),
   });
 }

@@ -100,9 +100,19 @@ describe('ranges', () => {
   });
 
   it('have steps that hold a run each, and few enough of them', () => {
-    expect(stepOf(RANGES[0], 10)).toBe(15);
-    expect(stepOf(RANGES[0], 60)).toBe(60);
-    expect(stepOf(RANGES[0], null)).toBe(15);
-    for (const range of RANGES) expect((range.hours * 3600) / stepOf(range, 1)).toBeLessThanOrEqual(360);
+    expect(stepOf(RANGES[0], 10, Infinity)).toBe(15);
+    expect(stepOf(RANGES[0], 60, Infinity)).toBe(60);
+    expect(stepOf(RANGES[0], null, Infinity)).toBe(15);
+    for (const range of RANGES) expect((range.hours * 3600) / stepOf(range, 1, Infinity)).toBeLessThanOrEqual(360);
+  });
+
+  it('have shorter steps for a test that is younger, never longer ones', () => {
+    expect([60, 400, 1000, 3000].map((age) => stepOf(RANGES[0], 1, age))).toEqual([1, 2, 5, 15]);
+    expect(stepOf(RANGES[0], 10, 400)).toBe(10);
+    expect(stepOf(RANGES[4], 10, 86_400)).toBe(1800);
+    for (const range of RANGES) {
+      expect(stepOf(range, 1, 1e9)).toBe(range.step);
+      for (const age of [1, 900, 1e5, 1e6]) expect(Math.min(age, range.hours * 3600) / stepOf(range, 1, age)).toBeLessThanOrEqual(360);
+    }
   });
 });

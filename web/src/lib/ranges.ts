@@ -17,9 +17,17 @@ export function rangeOf(key: string | null): Range {
   return RANGES.find((range) => range.key === key) ?? RANGES[0];
 }
 
-/** Seconds: never shorter than the time between two runs, or every other step were empty. */
-export function stepOf(range: Range, intervalSeconds: number | null): number {
-  return Math.max(1, Math.ceil((intervalSeconds ?? 0) / range.step)) * range.step;
+/** Steps of a test younger than the range, in seconds: of its first minutes each run is seen. */
+const YOUNG_STEPS = [1, 2, 5, 15, 60, 300, 1800, 7200];
+const STEPS_WANTED = 240;
+
+/**
+ * Seconds: never shorter than the time between two runs, or every other step were empty. `age` is
+ * for how long the test has run.
+ */
+export function stepOf(range: Range, intervalSeconds: number | null, age: number): number {
+  const base = YOUNG_STEPS.find((step) => step >= range.step || step * STEPS_WANTED >= age) ?? range.step;
+  return Math.max(1, Math.ceil((intervalSeconds ?? 0) / base)) * base;
 }
 
 /** `search` with a parameter set, or without it. */

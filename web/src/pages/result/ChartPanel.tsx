@@ -3,21 +3,23 @@
 // A test over time: the chart with its legend and what is under the cursor, the same values
 // as a table, and words for when there is nothing to draw.
 import { useMemo, useState, type ReactNode } from 'react';
-import { messageOf } from '../../api/client';
-import { useSeries, type SeriesData } from '../../api/series';
+import { messageOf, serverNow } from '../../api/client';
+import { useSeries, type Asked, type SeriesData } from '../../api/series';
 import { Time } from '../../components/Time';
 import { rowsOf, shownLines, summaryOf, type Summary } from '../../lib/buckets';
 import { formatLatency, formatSeconds, plural } from '../../lib/format';
 import { measuresOf, namesOf, type Measures } from '../../lib/measures';
 import { zoneOf } from '../../lib/plot';
-import { RANGES, type Range } from '../../lib/ranges';
+import { RANGES, stepOf, type Range } from '../../lib/ranges';
 import { staleAfterMs } from '../../lib/rows';
 import { Legend, Readout, wordsOf } from './ChartReadout';
 import { ChartTable } from './ChartTable';
 import { TimeChart, type Picture } from './TimeChart';
 
 /** A shorter axis than this only shows noise. */
-const YOUNG_MS = 300_000;
+const YOUNG_MS = 120_000;
+/** The clock of an agent may be behind so far. */
+const CLOCK_SLACK_MS = 120_000;
 
 export interface Subject {
   testId: string;
@@ -103,6 +105,13 @@ function Failed({ error, onRetry }: { error: unknown; onRetry: () => void }) {
   );
 }
 
+/** What to ask: nothing from before the test was made, as far as clocks agree, and steps to match. */
+function askedOf(subject: Subject, measures: Measures, range: Range): Asked {
+  const made = subject.createdAt === null ? -Infinity : Date.parse(subject.createdAt) - CLOCK_SLACK_MS;
+  const step = stepOf(range, subject.intervalSeconds, (serverNow() - made) / 1000);
+  return { testId: subject.testId, agentId: subject.agentId, names: namesOf(measures), range, step, since: made };
+}
+
 const summaryWords = (s: Summary): string =>
   `${plural(s.runs, 'run')}, ${s.failed} failed${s.avg === null ? '' : `, average ${formatLatency(s.avg)}, ${formatLatency(s.min)} to ${formatLatency(s.max)}`}`;
 
@@ -121,8 +130,7 @@ export function ChartPanel({ subject, range, onRange, permitted, mark, children 
   const metricNames = Object.keys(subject.metrics).sort().join();
   // A known type does not depend on the run; of another only the names matter.
   const measures = useMemo(() => measuresOf(subject.type, Object.fromEntries(metricNames.split(',').map((name) => [name, 0]))), [subject.type, metricNames]);
-  const asked = { testId: subject.testId, agentId: subject.agentId, names: namesOf(measures), range, intervalSeconds: subject.intervalSeconds };
-  const series = useSeries(asked, subject.newest, permitted);
+  const series = useSeries(askedOf(subject, measures, range), subject.newest, permitted);
   const { data } = series;
   const { intervalSeconds, timeoutSeconds, createdAt } = subject;
   const picture = useMemo(
@@ -130,7 +138,7 @@ export function ChartPanel({ subject, range, onRange, permitted, mark, children 
     // The subject is made anew with every run; what of it is drawn is not.
     [data, measures, range, mark, intervalSeconds, timeoutSeconds, createdAt],
   );
-  const summary = picture ? summaryWords(summaryOf(picture.rows, picture.shown[0])) : '';
+  const summary = picture && picture.rows.length > 0 ? summaryWords(summaryOf(picture.rows, picture.shown[0])) : '';
   return (
     <section className="panel panel-chart" aria-labelledby="over-time" aria-busy={series.isFetching && !data}>
       <div className="panel-head">

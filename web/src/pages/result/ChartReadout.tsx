@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: PostgreSQL
 //
-// What is drawn, and what is under the cursor: as a line above the chart and, for those who do not
+// What is drawn, and what is under the cursor: as a line below the chart and, for those who do not
 // see it, in words.
 import type { Row, Value } from '../../lib/buckets';
 import { formatLatency, formatRatio, formatTime, plural } from '../../lib/format';
