@@ -241,7 +241,9 @@ describe('states of the page', () => {
       stub.paused = true;
       await page.goto(`${url}/results/${line[0]}`);
       await page.getByText('Wifi signal dbm').waitFor();
-      await page.getByText('12.5 ms').waitFor();
+      const measured = page.getByRole('region', { name: 'Measurements' });
+      await measured.getByText('12.5 ms').waitFor();
+      await page.getByRole('application', { name: /^Latency over time/ }).waitFor();
       await page.getByText('Wifi ssid').waitFor();
       assert.equal(await page.getByText(/[{}]/).count(), 0, 'raw JSON');
     }));
