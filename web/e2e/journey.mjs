@@ -226,7 +226,7 @@ export function journey(target) {
     await until('the series grows', async () => (await counted()) > before_, NEXT_RESULT_MS);
     await chart.focus();
     await page.keyboard.press('ArrowLeft');
-    assert.match(await page.locator('.panel-chart [aria-live]').innerText(), /Round trip [\d.]+ (µs|ms) .*Loss 0 %, \d+ runs?, 0 failed/);
+    assert.match(await page.locator('.panel-chart [aria-live]').innerText(), /Round trip [\d.]+ (µs|ms).*Loss 0 %, \d+ runs?, 0 failed/);
     await page.getByRole('button', { name: '30 d' }).click();
     await until('the range in the URL', () => page.url().endsWith('?range=30d'));
     await page.reload();
