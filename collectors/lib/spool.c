@@ -555,7 +555,16 @@ spool_close(struct spool *s)
 bool
 spool_dirty(const struct spool *s)
 {
-	return s->active_fd >= 0 && s->synced_end < s->segments[s->segment_count - 1].bytes;
+	const struct segment *active = s->active_fd >= 0 ? &s->segments[s->segment_count - 1] : NULL;
+
+	return active && s->synced_end < active->bytes && s->cur.floor < active->last;
+}
+
+void
+spool_offer(struct spool *s)
+{
+	if (s->active_fd >= 0)
+		s->ready_end = s->segments[s->segment_count - 1].bytes;
 }
 
 /* After a failed sync the kernel may call lost pages clean: write the bytes again, so that the
@@ -588,7 +597,7 @@ spool_sync(struct spool *s)
 		errno = saved;
 		return false;
 	}
-	s->synced_end = s->segments[s->segment_count - 1].bytes;
+	s->synced_end = s->ready_end = s->segments[s->segment_count - 1].bytes;
 	return true;
 }
 
@@ -655,7 +664,7 @@ segment_start(struct spool *s)
 	seg = segment_add(s, s->next);
 	seg->bytes = seg->end = SEGMENT_HEADER;
 	s->bytes += SEGMENT_HEADER;
-	s->synced_end = SEGMENT_HEADER;
+	s->synced_end = s->ready_end = SEGMENT_HEADER;
 	return true;
 }
 

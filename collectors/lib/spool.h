@@ -18,7 +18,9 @@
  *  - A number is used only below a limit that was made durable before; after a crash
  *    numbering goes on above that limit. So a number that was ever sent is never given to another
  *    record, whatever became of the segment files. The price is a gap, which is allowed.
- *  - A record is offered for sending only after it was synced to disk.
+ *  - A record is durable here (synced) or elsewhere (acknowledged) within the time its owner gives
+ *    it, whichever is first. It may be sent before: a power cut loses the bytes and never the number,
+ *    so that what the other side took of them stays unique.
  *  - An acknowledgement moves the cursor, in place and unsynced: losing it repeats records,
  *    which the other side trims.
  *  - Everything that is lost is counted by reason.
@@ -92,9 +94,15 @@ bool spool_append(struct spool *s, const void *data, size_t len, int64_t unix_na
 bool spool_append_important(struct spool *s, const void *data, size_t len, int64_t unix_nano,
                             uint64_t *number);
 
-/* Makes everything appended durable and thereby ready to send. Cheap when nothing is new. */
+/* Makes everything appended durable and ready to send. Cheap when nothing is new or all of it is
+ * acknowledged. */
 bool spool_sync(struct spool *s);
+
+/* Something waits here that is not durable. What was acknowledged is so elsewhere. */
 bool spool_dirty(const struct spool *s);
+
+/* Makes everything appended ready to send, durable or not: its number is never given again. */
+void spool_offer(struct spool *s);
 
 /* ---- reading ---- */
 

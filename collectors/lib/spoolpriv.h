@@ -48,6 +48,7 @@ struct spool
 	size_t segment_count;
 	int active_fd;       /* the last segment; -1 = the next record opens one */
 	uint64_t synced_end; /* of the active segment */
+	uint64_t ready_end;  /* of the active segment: so far it may be read */
 	uint64_t bytes;      /* of all segments */
 	uint64_t unacked;
 	uint64_t appended, acked, sync_failures;

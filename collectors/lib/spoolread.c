@@ -61,7 +61,7 @@ readable_end(const struct spool *s, const struct segment *seg)
 {
 	bool active = s->active_fd >= 0 && seg == &s->segments[s->segment_count - 1];
 
-	return active ? s->synced_end : seg->end;
+	return active ? s->ready_end : seg->end;
 }
 
 static bool
@@ -176,7 +176,7 @@ reader_peek(struct spool *s, struct spool_frame *f)
 	{
 		if (reader_open(s, seg) && segment_peek(s, seg, f))
 			return true;
-		/* The segment being written may have records that are not synced yet. */
+		/* The segment being written may have records that are not ready yet. */
 		if (s->active_fd >= 0 && seg == &s->segments[s->segment_count - 1])
 			return false;
 		s->reader.number = seg->last;

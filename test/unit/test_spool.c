@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -164,6 +165,76 @@ numbers_start_at_1_and_go_on_after_a_clean_close(void **state)
 		assert_int_equal(d->numbers[i], i + 1);
 	}
 	free(d);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+static void
+offered_records_need_no_sync_once_acknowledged(void **state)
+{
+	char *dir = unit_dir();
+	struct spool *s = open_wide(dir);
+	struct spool_batch b;
+
+	spool_batch_init(&b);
+	append(s, 1);
+	append(s, 2);
+	assert_false(spool_read(s, 10, 1000, &b));
+	spool_offer(s);
+	append(s, 3);
+	assert_true(spool_read(s, 10, 1000, &b));
+	assert_int_equal(b.count, 2);
+	assert_false(spool_read(s, 10, 1000, &b));
+	assert_true(spool_dirty(s));
+	assert_true(spool_ack(s, spool_epoch(s), 2));
+	assert_true(spool_dirty(s)); /* the third waits */
+	spool_offer(s);
+	assert_true(spool_read(s, 10, 1000, &b));
+	assert_int_equal(b.first, 3);
+	assert_true(spool_ack(s, spool_epoch(s), 3));
+	assert_false(spool_dirty(s));
+	append(s, 4);
+	assert_true(spool_dirty(s));
+	spool_batch_free(&b);
+	spool_close(s);
+	unit_dir_remove(dir);
+}
+
+/* The files as they were at the last sync, but for the cursor's limit, which was durable before. */
+static void
+a_power_cut_after_an_offer_loses_bytes_and_no_number(void **state)
+{
+	char *dir = unit_dir(), path[PATH_MAX];
+	pid_t pid = fork();
+	struct stat kept;
+	struct spool *s;
+	uint64_t number;
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+	{
+		s = open_wide(dir);
+		append(s, 1);
+		spool_sync(s);
+		append(s, 2);
+		append(s, 3);
+		spool_offer(s);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	snprintf(path, sizeof(path), "%s/%020d.seg", dir, 1);
+	assert_int_equal(stat(path, &kept), 0);
+	/* Three records of one length behind the header of 64. */
+	assert_int_equal(truncate(path, 64 + (kept.st_size - 64) / 3), 0);
+	s = open_wide(dir);
+	assert_int_equal(waiting(s), 1);
+	/* The control plane has all three, and the fourth is none of them. */
+	assert_true(spool_ack(s, spool_epoch(s), 3));
+	assert_int_equal(waiting(s), 0);
+	assert_true(spool_append(s, "x", 1, NOW, &number));
+	assert_true(number > 3);
+	assert_int_equal(dropped(s, SPOOL_DROP_CORRUPT), 0);
 	spool_close(s);
 	unit_dir_remove(dir);
 }
@@ -1283,6 +1354,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(numbers_start_at_1_and_go_on_after_a_clean_close),
 	    cmocka_unit_test(only_synced_records_are_offered),
+	    cmocka_unit_test(offered_records_need_no_sync_once_acknowledged),
+	    cmocka_unit_test(a_power_cut_after_an_offer_loses_bytes_and_no_number),
 	    cmocka_unit_test(acknowledged_records_are_gone_for_good),
 	    cmocka_unit_test(rewind_offers_the_unacknowledged_again),
 	    cmocka_unit_test(disk_use_follows_the_backlog),

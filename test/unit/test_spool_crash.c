@@ -2,7 +2,7 @@
  *
  * test_spool_crash.c -- a thousand kill -9 at random moments: nothing is lost, nothing arrives twice.
  *
- * A child is the producer: it appends, syncs, sends and acknowledges on a spool in real files, until a
+ * A child is the producer: it appends, syncs or offers, sends and acknowledges on a spool in real files, until a
  * timer of the kernel kills it, wherever it is then. The parent is the control plane: it keeps what
  * it is sent, trims what it has by number as the database does, and acknowledges; an acknowledgement
  * that the child does not live to read is lost. What counts as appended stands in shared memory, written by
@@ -157,6 +157,8 @@ produce(const char *dir, int link, unsigned life_us)
 		}
 		if (value % 3 == 0 || stats.records >= BACKLOG)
 			spool_sync(s);
+		else if (value % 3 == 1)
+			spool_offer(s);
 		while (flying < INFLIGHT && send_batch(link, s, &b))
 			flying++;
 		if (flying == INFLIGHT || stats.records >= BACKLOG)
