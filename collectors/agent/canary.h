@@ -45,6 +45,7 @@ struct canary_env
 	struct resolver *resolver; /* hosts and resolv.conf, no NSS */
 	int icmp4_fd, icmp6_fd;    /* raw or ping sockets opened before privileges fell; -1 */
 	bool icmp4_raw, icmp6_raw;
+	uint16_t icmp_mark;       /* in every echo request of this process */
 	int icmp_errno;           /* why an fd is -1 */
 	struct icmp_engine *icmp; /* NULL until the first icmp run; canary_env_close frees it */
 	struct meet *meet;        /* sessions with other agents; NULL without a control plane */
@@ -68,6 +69,10 @@ struct canary_ops
 {
 	const char *type;    /* canary_type on the wire */
 	const char *summary; /* one line for --help */
+
+	/* Packets leave at planned times, and the result says how late one was. The times of their
+	 * answers are the kernel's, so that nothing else has to look how late the loop is. */
+	bool paced;
 
 	/* Checks target and params. On failure false, with a sentence in err that names the
 	 * parameter; on success *cmd holds the parsed form, freed by cmd_free. */

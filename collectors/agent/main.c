@@ -2,8 +2,10 @@
  *
  * main.c -- probectl-agent: options, privileges, and what happens on one event loop.
  *
- * A result goes from its canary into the spool, is synced with those of the same half second, and
- * only then leaves. Measuring needs neither the control plane nor a connection: tests that were
+ * A result goes from its canary into the spool and leaves with those of the same half second; what
+ * the control plane has not committed a second after it was measured is synced to disk. So an agent
+ * with a link makes its disk do nothing, and one without loses to a power cut what one with a
+ * link does: a second. Measuring needs neither the control plane nor a connection: tests that were
  * pulled are kept on disk and run again after a restart without a link.
  */
 #include <errno.h>
@@ -48,9 +50,11 @@
 #include "lib/metrics.h"
 #include "lib/spool.h"
 
-#define SYNC_MS          500  /* results of so long share one fsync and one batch */
-#define DRAIN_MS         3000 /* how long a stop waits for acknowledgements */
-#define TRIM_MS          10000
+#define SEND_MS          500    /* results of so long share one batch */
+#define SYNC_MS          1000   /* what waits for longer is synced */
+#define DRAIN_MS         3000   /* how long a stop waits for acknowledgements */
+#define TRIM_MS          10000  /* after what used memory and code that is not needed again */
+#define TRIM_AGAIN_MS    300000 /* and after whatever else may have */
 #define RESULT_BYTES_MAX (64 * 1024)
 
 struct agent
@@ -67,7 +71,7 @@ struct agent
 	struct rotate *rotate;
 	struct echo *echo;
 	struct metrics_server *status;
-	struct event *tick, *pulse, *sync, *drain, *trim;
+	struct event *tick, *pulse, *send, *sync, *drain, *trim;
 	int64_t pulse_due; /* monotonic ns */
 	struct event *signals[4];
 	struct bundle bundle;
@@ -212,10 +216,23 @@ on_result(const struct result *result, void *arg)
 	}
 	metric_add(&rows[result->success ? ROW_SUCCEEDED : ROW_FAILED], 1);
 	metrics_last_result(clock_unix_nano());
+	if (!event_pending(a->send, EV_TIMEOUT, NULL))
+		arm(a->send, SEND_MS);
 	if (!event_pending(a->sync, EV_TIMEOUT, NULL))
 		arm(a->sync, SYNC_MS);
 }
 
+static void
+on_send(evutil_socket_t fd, short what, void *arg)
+{
+	struct agent *a = arg;
+
+	spool_offer(a->spool);
+	if (a->forward)
+		forward_kick(a->forward);
+}
+
+/* Due only where the control plane did not take everything in time. */
 static void
 on_sync(evutil_socket_t fd, short what, void *arg)
 {
@@ -229,8 +246,7 @@ on_sync(evutil_socket_t fd, short what, void *arg)
 	}
 	held_up(a, since);
 	publish(a);
-	if (a->forward)
-		forward_kick(a->forward);
+	on_send(-1, 0, a);
 }
 
 /* ---- tests ---- */
@@ -250,15 +266,17 @@ schedule(struct agent *a)
 	arm(a->tick, delay > 0 ? (delay + NANO_PER_MS - 1) / NANO_PER_MS : 0);
 }
 
-/* While something runs, the loop is asked every now and then how late it is: what delays this timer
- * delays the packets of a run as well. */
+/* While a run goes on that cannot tell itself, the loop is asked every now and then how late it is:
+ * what delays this timer delays the run as well. */
 static void
 watch_loop(struct agent *a)
 {
 	struct sched_stats stats;
 
 	sched_stats(a->sched, &stats);
-	if (stats.running == 0 || event_pending(a->pulse, EV_TIMEOUT, NULL))
+	if (stats.watched == 0)
+		event_del(a->pulse);
+	if (stats.watched == 0 || event_pending(a->pulse, EV_TIMEOUT, NULL))
 		return;
 	a->pulse_due = clock_mono_nano() + SCHED_PULSE_MS * NANO_PER_MS;
 	arm(a->pulse, SCHED_PULSE_MS);
@@ -274,13 +292,23 @@ on_pulse(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
+on_changed(void *arg)
+{
+	struct agent *a = arg;
+
+	if (!a->sched)
+		return;
+	watch_loop(a);
+	schedule(a);
+}
+
+static void
 on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct agent *a = arg;
 
 	sched_run(a->sched, clock_mono_nano());
-	watch_loop(a);
-	schedule(a);
+	on_changed(a);
 }
 
 static int64_t
@@ -292,15 +320,6 @@ on_processor(void *arg)
 	return (int64_t) used.tv_sec * NANO_PER_SECOND + used.tv_nsec;
 }
 
-static void
-on_changed(void *arg)
-{
-	struct agent *a = arg;
-
-	if (a->sched)
-		schedule(a);
-}
-
 /* Runs the agent's own tests and those that were pulled. */
 static void
 apply_tests(struct agent *a)
@@ -310,6 +329,7 @@ apply_tests(struct agent *a)
 	tests_copy(&all, &a->settings.canaries);
 	bundle_tests(&a->bundle, &all);
 	sched_set(a->sched, &all, clock_mono_nano());
+	arm(a->trim, TRIM_MS);
 	publish(a);
 }
 
@@ -354,6 +374,8 @@ on_progress(void *arg)
 	struct spool_stats stats;
 
 	publish(a);
+	if (!spool_dirty(a->spool))
+		event_del(a->sync);
 	if (!a->draining)
 		return;
 	spool_stats(a->spool, &stats);
@@ -385,6 +407,7 @@ on_linked(void *arg)
 	struct agent *a = arg;
 
 	rotate_linked(a->rotate);
+	arm(a->trim, TRIM_MS);
 }
 
 static void
@@ -504,8 +527,11 @@ segment_release(struct dl_phdr_info *info, size_t size, void *arg)
 static void
 on_trim(evutil_socket_t fd, short what, void *arg)
 {
+	struct agent *a = arg;
+
 	malloc_trim(0);
 	dl_iterate_phdr(segment_release, NULL);
+	arm(a->trim, TRIM_AGAIN_MS);
 }
 
 /* SIGTERM, SIGINT: no new runs, what is measured leaves if it can, the rest stays on disk. */
@@ -559,20 +585,19 @@ on_rotate(evutil_socket_t fd, short what, void *arg)
 static void
 make_events(struct agent *a)
 {
-	static const struct timeval trim = {.tv_sec = TRIM_MS / 1000};
-
 	a->tick = evtimer_new(a->base, on_tick, a);
 	a->pulse = evtimer_new(a->base, on_pulse, a);
+	a->send = evtimer_new(a->base, on_send, a);
 	a->sync = evtimer_new(a->base, on_sync, a);
 	a->drain = evtimer_new(a->base, on_drained, a);
-	a->trim = event_new(a->base, -1, EV_PERSIST, on_trim, a);
+	a->trim = evtimer_new(a->base, on_trim, a);
 	a->signals[0] = evsignal_new(a->base, SIGTERM, on_terminate, a);
 	a->signals[1] = evsignal_new(a->base, SIGINT, on_terminate, a);
 	a->signals[2] = evsignal_new(a->base, SIGHUP, on_hangup, a);
 	a->signals[3] = evsignal_new(a->base, SIGUSR1, on_rotate, a);
-	if (!a->tick || !a->pulse || !a->sync || !a->drain || !a->trim ||
-	    event_add(a->trim, &trim) != 0)
+	if (!a->tick || !a->pulse || !a->send || !a->sync || !a->drain || !a->trim)
 		log_fatal("main", NULL, "out of memory for events");
+	arm(a->trim, TRIM_MS);
 	for (size_t i = 0; i < sizeof(a->signals) / sizeof(a->signals[0]); i++)
 		if (!a->signals[i] || event_add(a->signals[i], NULL) != 0)
 			log_fatal("main", NULL, "cannot handle signals");
@@ -663,8 +688,8 @@ begin(struct agent *a)
 static void
 finish(struct agent *a)
 {
-	struct event *events[] = {a->tick,       a->pulse,      a->sync,       a->drain,     a->trim,
-	                          a->signals[0], a->signals[1], a->signals[2], a->signals[3]};
+	struct event *events[] = {a->tick, a->pulse,      a->send,       a->sync,       a->drain,
+	                          a->trim, a->signals[0], a->signals[1], a->signals[2], a->signals[3]};
 
 	join_free(a->join);
 	rotate_free(a->rotate);

@@ -76,6 +76,18 @@ probe_spacing(const struct probe *probe, int64_t now, uint32_t count, uint32_t i
 	return spacing;
 }
 
+void
+probe_left(struct probe *probe, int64_t slot, int64_t sent, int64_t sent_unix, int64_t stamped)
+{
+	int64_t waited = stamped ? stamped - sent_unix : 0;
+
+	/* More than passed by the other clock: the wall clock was stepped. */
+	if (waited < 0 || waited > probe_now() - sent)
+		waited = 0;
+	if (probe->late < sent - slot + waited)
+		probe->late = sent - slot + waited;
+}
+
 double
 probe_ms(int64_t from, int64_t to)
 {
@@ -338,7 +350,8 @@ probe_fail_local(struct probe *probe, int error, const char *what)
 void
 probe_result(const struct probe *probe, struct result *result, const char *type)
 {
-	memset(result, 0, sizeof(*result));
+	/* The attributes are most of it, and those that are set are all that is read. */
+	memset(result, 0, offsetof(struct result, attributes));
 	snprintf(result->test_id, sizeof(result->test_id), "%s", probe->spec->test_id);
 	snprintf(result->result_id, sizeof(result->result_id), "%s", probe->result_id);
 	result->type = type;
@@ -346,6 +359,7 @@ probe_result(const struct probe *probe, struct result *result, const char *type)
 	result->network_protocol_name = "";
 	result->start_unix_nano = probe->start_unix;
 	result->duration_nano = probe_now() - probe->start;
+	result->packet_late_nano = probe->late;
 	result->success = true;
 	if (probe->error_type != ERROR_NONE)
 		result_fail(result, probe->error_type, "%s", probe->error);

@@ -56,6 +56,7 @@ struct probe
 	int64_t start_unix;
 	int64_t start;
 	int64_t dns_done; /* monotonic; 0 until the name is resolved */
+	int64_t late;     /* ns, the most that a packet left after its slot */
 	char result_id[37];
 	enum error_type error_type;
 	char error[RESULT_ERROR_MAX];
@@ -89,6 +90,11 @@ void probe_result(const struct probe *probe, struct result *result, const char *
 /* Nanoseconds between the packets of a round: interval_ms, or less, so that all of them go in half of what is left of the
  * timeout at `now`. The look-up may have eaten of it; the other half is for the last answer. */
 int64_t probe_spacing(const struct probe *probe, int64_t now, uint32_t count, uint32_t interval_ms);
+
+/* A packet whose slot was `slot` was handed over at `sent` of the monotonic clock, `sent_unix` of the
+ * wall clock; stamped is the kernel's stamp of it when it left, 0 while there is none. */
+void probe_left(struct probe *probe, int64_t slot, int64_t sent, int64_t sent_unix,
+                int64_t stamped);
 
 /* Milliseconds from one probe_now() to another, three decimals. */
 double probe_ms(int64_t from, int64_t to);

@@ -83,6 +83,7 @@ struct result
 	char error[RESULT_ERROR_MAX];
 	int64_t start_unix_nano;
 	int64_t duration_nano;
+	int64_t packet_late_nano; /* the most that a packet left after its slot; not on the wire */
 	size_t metric_count;
 	struct result_metric metrics[RESULT_METRICS_MAX];
 	size_t attribute_count;

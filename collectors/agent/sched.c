@@ -144,9 +144,10 @@ processor_percent(const struct item *item, int64_t now)
 	return (int) ((s->ops->processor(s->arg) - item->processor) * 100 / wall);
 }
 
-/* What the agent may have done to the run; false = nothing. */
+/* What the agent may have done to the run; false = nothing. packet: ns, the most that one left
+ * after its slot. */
 static bool
-interference(const struct item *item, int64_t now, char *text, size_t len)
+interference(const struct item *item, int64_t packet, int64_t now, char *text, size_t len)
 {
 	int percent = processor_percent(item, now);
 	struct buf out = BUF_INIT(len);
@@ -154,6 +155,8 @@ interference(const struct item *item, int64_t now, char *text, size_t len)
 	if (item->late > SCHED_JITTER_MS * NANO_PER_MS)
 		buf_printf(&out, "started %" PRId64 " ms late (%s), ", item->late / NANO_PER_MS,
 		           item->held ? item->held : "loop");
+	if (packet >= SCHED_LAG_MS * NANO_PER_MS)
+		buf_printf(&out, "packet left %" PRId64 " ms late, ", packet / NANO_PER_MS);
 	if (item->lag >= SCHED_LAG_MS * NANO_PER_MS)
 		buf_printf(&out, "loop held up %" PRId64 " ms, ", item->lag / NANO_PER_MS);
 	if (percent >= SCHED_CPU_PERCENT)
@@ -161,6 +164,15 @@ interference(const struct item *item, int64_t now, char *text, size_t len)
 	snprintf(text, len, "%.*s", (int) (out.len > 2 ? out.len - 2 : 0), (const char *) out.data);
 	buf_free(&out);
 	return *text != '\0';
+}
+
+/* A run that leaves, in whatever way. */
+static void
+run_over(struct item *item)
+{
+	item->run = NULL;
+	item->sched->stats.running--;
+	item->sched->stats.watched -= !item->test->ops->paced;
 }
 
 static void
@@ -171,9 +183,9 @@ run_done(const struct result *result, void *arg)
 	struct sched *s = item->sched;
 	char text[160];
 
-	item->run = NULL;
-	s->stats.running--;
-	if (interference(item, clock_mono_nano(), text, sizeof(text)) || item->skipped > 0)
+	run_over(item);
+	if (interference(item, result->packet_late_nano, clock_mono_nano(), text, sizeof(text)) ||
+	    item->skipped > 0)
 	{
 		noted = *result;
 		if (*text)
@@ -230,7 +242,10 @@ item_start(struct sched *s, struct item *item, int64_t now)
 	}
 	item->run = test->ops->start(s->env, &test->spec, test->cmd, run_done, item);
 	if (item->run)
+	{
 		s->stats.running++;
+		s->stats.watched += !test->ops->paced;
+	}
 	else
 		report_problem(s, item, ERROR_LOCAL_FAULT, "the run could not be started: out of memory");
 }
@@ -369,7 +384,7 @@ item_free(struct item *item)
 	if (item->run)
 	{
 		item->test->ops->cancel(item->run);
-		item->sched->stats.running--;
+		run_over(item);
 	}
 	test_destroy(item->test);
 	free(item);

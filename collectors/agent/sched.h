@@ -11,8 +11,8 @@
  *
  * Two budgets hold runs back: how many go on at once, and how many packets leave a second. And
  * each result is looked at for what the agent itself may have done to it: started later than
- * SCHED_JITTER_MS after its time, the loop held up or the processor busy with the agent while it
- * went on. Such a result carries the attribute probectl.run.interference with the reasons.
+ * SCHED_JITTER_MS after its time, a packet of it sent after its slot, the loop held up or the
+ * processor busy with the agent while it went on. Such a result carries the attribute probectl.run.interference with the reasons.
  *
  * No timer and no clock inside: the caller asks when something is due and says when it is now.
  */
@@ -28,10 +28,10 @@
 #define SCHED_FIRST_MS      3000
 #define SCHED_FIRST_EACH_MS 20  /* per test that starts in the same moment */
 #define SCHED_JITTER_MS     100 /* bound of how late a run starts; beyond it the result says so */
-#define SCHED_LAG_MS        25  /* of the loop, from which a run counts as disturbed */
+#define SCHED_LAG_MS        25  /* of the loop or a packet, from which a run counts as disturbed */
 #define SCHED_CPU_PERCENT   80  /* of one core, by the agent, over at least SCHED_CPU_MS */
 #define SCHED_CPU_MS        50
-#define SCHED_PULSE_MS      100 /* how often sched_pulse is to be called while something runs */
+#define SCHED_PULSE_MS      100 /* how often sched_pulse is to be called while runs are watched */
 
 struct sched;
 
@@ -44,6 +44,7 @@ struct sched_stats
 	uint64_t disturbed; /* results that carry the attribute */
 	int64_t latest;     /* ns, the most that a run started after its time */
 	size_t running;
+	size_t watched; /* of those, the ones that do not judge each packet themselves */
 	size_t tests;
 };
 

@@ -26,6 +26,7 @@ agent_SRCS = \
 	agent/sweep.c \
 	agent/canary.c \
 	agent/icmp/wire.c \
+	agent/icmp/filter.c \
 	agent/icmp/cmd.c \
 	agent/icmp/engine.c \
 	agent/icmp/run.c \

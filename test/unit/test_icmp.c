@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <sched.h>
 
+#include "agent/icmp/filter.h"
 #include "agent/icmp/icmp.h"
 
 /* ---- packets ---- */
@@ -225,6 +226,151 @@ test_copies(void **state)
 }
 
 /* ---- parameters ---- */
+
+/* ---- the filter ---- */
+
+#define MARK 0xbeef
+
+/* Whether a socket with the filter is given the packet. A datagram socket of any family runs it from the
+ * first byte on. */
+static bool
+passes(bool v6, const uint8_t *packet, size_t len)
+{
+	uint8_t got[256];
+	int fds[2];
+	bool passed;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, fds), 0);
+	assert_true(icmp_filter_attach(fds[1], v6, MARK));
+	send(fds[0], packet, len, MSG_DONTWAIT);
+	passed = recv(fds[1], got, sizeof(got), MSG_DONTWAIT) == (ssize_t) len;
+	close(fds[0]);
+	close(fds[1]);
+	return passed;
+}
+
+/* An echo message of the type, behind a header of 20 with so many octets of options (IPv4), or one of
+ * 40 with a fragment header (IPv6). Returns its length. */
+static size_t
+echo_behind_header(uint8_t *at, bool v6, uint8_t type, uint16_t mark, size_t more)
+{
+	size_t header = (v6 ? 40 : 20) + more;
+
+	memset(at, 0, header + 24);
+	at[0] = v6 ? 0x60 : (uint8_t) (0x40 | header / 4);
+	if (v6)
+		at[6] = more ? 44 : 58;
+	else
+		at[9] = 1;
+	if (v6 && more)
+		at[40] = 58;
+	icmp_request_write(at + header, v6, 1, 2, (uint64_t) mark << 48 | 3, 16);
+	at[header] = type;
+	return header + 24;
+}
+
+/* The same as seen by the socket: IPv4 with its header, IPv6 without. */
+static size_t
+reply_of(uint8_t *packet, bool v6, uint16_t mark, size_t options)
+{
+	size_t len = echo_behind_header(packet, v6, v6 ? 129 : 0, mark, options);
+
+	if (!v6)
+		return len;
+	memmove(packet, packet + 40, len - 40);
+	return len - 40;
+}
+
+/* An error of the type about an echo message. */
+static size_t
+error_of(uint8_t *packet, bool v6, uint8_t type, uint8_t quoted, uint16_t mark, size_t more)
+{
+	size_t header = v6 ? 0 : 24;
+
+	memset(packet, 0, header + 8);
+	if (!v6)
+	{
+		packet[0] = 0x46;
+		packet[9] = 1;
+	}
+	packet[header] = type;
+	return header + 8 + echo_behind_header(packet + header + 8, v6, quoted, mark, more);
+}
+
+static void
+check_filter(bool v6, const uint8_t *errors, size_t error_count, size_t more)
+{
+	uint8_t packet[256], request = v6 ? 128 : 8;
+	size_t len;
+
+	len = reply_of(packet, v6, MARK, v6 ? 0 : more);
+	assert_true(passes(v6, packet, len));
+	assert_false(passes(v6, packet, len - 16)); /* without a token it is no reply to us */
+	len = reply_of(packet, v6, MARK + 1, v6 ? 0 : more);
+	assert_false(passes(v6, packet, len));
+	for (size_t i = 0; i < error_count; i++)
+	{
+		size_t whole = error_of(packet, v6, errors[i], request, MARK, more);
+
+		for (len = whole - 16; len <= whole; len++)
+			assert_true(passes(v6, packet, len));
+		assert_false(passes(v6, packet, whole - 24));
+		/* The ping of somebody else, unless the quote is too short to tell. */
+		whole = error_of(packet, v6, errors[i], request, MARK + 1, more);
+		assert_true(passes(v6, packet, whole - 16));
+		assert_false(passes(v6, packet, whole));
+		/* An error about their answer, or about another protocol. */
+		whole = error_of(packet, v6, errors[i], v6 ? 129 : 0, MARK, more);
+		assert_false(passes(v6, packet, whole));
+		whole = error_of(packet, v6, errors[i], request, MARK, more);
+		packet[v6 ? (more ? 8 + 40 : 8 + 6) : 24 + 8 + 9] = 17;
+		assert_false(passes(v6, packet, whole));
+	}
+	/* A request, or a redirect. */
+	len = error_of(packet, v6, v6 ? 137 : 5, request, MARK, more);
+	assert_false(passes(v6, packet, len));
+	len = error_of(packet, v6, request, request, MARK, more);
+	assert_false(passes(v6, packet, len));
+	assert_false(passes(v6, packet, 1));
+}
+
+static void
+test_filter(void **state)
+{
+	static const uint8_t errors4[] = {3, 11, 12}, errors6[] = {1, 2, 3, 4};
+
+	for (size_t more = 0; more <= 8; more += 8)
+	{
+		check_filter(false, errors4, sizeof(errors4), more);
+		check_filter(true, errors6, sizeof(errors6), more);
+	}
+}
+
+/* Whatever the process hears, its own packets are among it, and those of another are not. */
+static void
+test_the_pings_of_others_wake_nobody(void **state)
+{
+	static const char *const params[] = {"count", "2", "interval_ms", "1", NULL};
+	struct rig rig, other;
+	uint8_t byte;
+
+	rig_open(&rig);
+	rig_open(&other);
+	if (!rig.env.icmp4_raw || !other.env.icmp4_raw)
+	{
+		rig_close(&rig);
+		rig_close(&other);
+		skip();
+	}
+	assert_true(rig_run(&rig, "icmp", "127.0.0.1", 2000, params));
+	rig_expect(&rig, "");
+	assert_true(rig_run(&rig, "icmp", "::1", 2000, params));
+	rig_expect(&rig, "");
+	assert_true(recv(other.env.icmp4_fd, &byte, 1, MSG_DONTWAIT) < 0);
+	assert_true(recv(other.env.icmp6_fd, &byte, 1, MSG_DONTWAIT) < 0);
+	rig_close(&rig);
+	rig_close(&other);
+}
 
 static void
 test_parameters(void **state)
@@ -456,6 +602,35 @@ test_duplicates_and_reordering(void **state)
 	rig_close(&fake.rig);
 }
 
+/* By the call, by the kernel's stamp, and not by a clock that was stepped. */
+static void
+test_a_late_packet_is_told(void **state)
+{
+	const int64_t ms = 1000000;
+	struct fake fake;
+	struct canary_run *run;
+	struct stamp_times *times;
+
+	fake_open(&fake, 4);
+	run = fake.run;
+	run->first_at = probe_now() - 300 * ms;
+	run->spacing = 100 * ms;
+	times = &run->packets[1].times;
+	times->sent = run->first_at + 130 * ms;
+	times->sent_unix = probe_now_unix() - 170 * ms;
+	icmp_run_stamped(run, 1, times->sent_unix + 12 * ms);
+	assert_int_equal(run->probe.late / ms, 42);
+	icmp_run_stamped(run, 1, times->sent_unix - 3600 * 1000 * ms);
+	icmp_run_stamped(run, 1, times->sent_unix + 3600 * 1000 * ms);
+	assert_int_equal(run->probe.late / ms, 42);
+	icmp_run_reply(run, 1, probe_now_unix());
+	probe_result(&run->probe, &fake.rig.result, "icmp");
+	assert_int_equal(fake.rig.result.packet_late_nano / ms, 42);
+	canary_icmp.cancel(run);
+	canary_icmp.cmd_free(fake.cmd);
+	rig_close(&fake.rig);
+}
+
 /* The wall clock is set back an hour between a packet and its reply. */
 static void
 test_stepped_clock_makes_no_latency(void **state)
@@ -678,6 +853,8 @@ main(void)
 	    cmocka_unit_test(test_errors4),
 	    cmocka_unit_test(test_errors6),
 	    cmocka_unit_test(test_copies),
+	    cmocka_unit_test(test_filter),
+	    cmocka_unit_test(test_the_pings_of_others_wake_nobody),
 	    cmocka_unit_test(test_parameters),
 	    cmocka_unit_test(test_loopback),
 	    cmocka_unit_test(test_loopback_ipv6),
@@ -685,6 +862,7 @@ main(void)
 	    cmocka_unit_test(test_many_runs_at_once),
 	    cmocka_unit_test(test_own_overflow_is_told),
 	    cmocka_unit_test(test_duplicates_and_reordering),
+	    cmocka_unit_test(test_a_late_packet_is_told),
 	    cmocka_unit_test(test_stepped_clock_makes_no_latency),
 	    cmocka_unit_test(test_router_errors),
 	    cmocka_unit_test(test_ping_sockets),

@@ -24,7 +24,8 @@ static bool out_of_memory;
 static enum error_type last_error;
 static char last_text[RESULT_ERROR_MAX], last_id[37];
 static char last_interference[RESULT_VALUE_MAX], last_skipped[RESULT_VALUE_MAX];
-static size_t fill; /* attributes that a fake run puts into its result */
+static size_t fill;         /* attributes that a fake run puts into its result */
+static int64_t packet_late; /* how late it says that a packet of it left */
 
 static struct canary_run *
 fake_start(struct canary_env *env, const struct test_spec *spec, const void *cmd, canary_done done,
@@ -59,7 +60,7 @@ fake_cancel(struct canary_run *run)
 	fake_remove((struct fake_run *) run);
 }
 
-static const struct canary_ops fake = {
+static struct canary_ops fake = {
     .type = "fake", .summary = "for tests", .start = fake_start, .cancel = fake_cancel};
 
 static void
@@ -103,6 +104,7 @@ finish_all(void)
 	static struct result result;
 
 	result.attribute_count = 0;
+	result.packet_late_nano = packet_late;
 	for (size_t i = 0; i < fill; i++)
 		result_attribute(&result, "filler", "%zu", i);
 	while (going_count > 0)
@@ -450,7 +452,18 @@ each_disturbance_is_named_in_the_result(void **state)
 	at(clock_at + SECOND);
 	finish_all();
 	assert_string_equal(last_interference, "processor 90 %");
+	start_late(s, 0);
+	packet_late = 25 * NANO_PER_MS;
+	at(clock_at + SECOND);
+	finish_all();
+	assert_string_equal(last_interference, "packet left 25 ms late");
+	start_late(s, 0);
+	packet_late--;
+	at(clock_at + SECOND);
+	finish_all();
+	assert_string_equal(last_interference, "");
 	/* All at once, in a result that is full already. */
+	packet_late = 41 * NANO_PER_MS;
 	fill = RESULT_ATTRIBUTES_MAX + 5;
 	start_late(s, 200);
 	sched_pulse(s, 80 * NANO_PER_MS);
@@ -458,8 +471,9 @@ each_disturbance_is_named_in_the_result(void **state)
 	at(clock_at + SECOND);
 	finish_all();
 	fill = 0;
-	assert_string_equal(last_interference,
-	                    "started 200 ms late (loop), loop held up 80 ms, processor 100 %");
+	packet_late = 0;
+	assert_string_equal(last_interference, "started 200 ms late (loop), packet left 41 ms late, "
+	                                       "loop held up 80 ms, processor 100 %");
 	/* What was before a run is not its own. */
 	sched_pulse(s, SECOND);
 	start_late(s, 0);
@@ -473,8 +487,37 @@ each_disturbance_is_named_in_the_result(void **state)
 	finish_all();
 	assert_string_equal(last_interference, "");
 	sched_stats(s, &stats);
-	assert_int_equal(stats.disturbed, 4);
+	assert_int_equal(stats.disturbed, 5);
 	assert_int_equal(stats.latest, 450 * NANO_PER_MS);
+	sched_free(s);
+}
+
+static void
+runs_that_judge_their_packets_are_not_watched(void **state)
+{
+	struct sched *s = fresh(10);
+	struct test_list list = many(1, 2, 60000);
+	struct sched_stats stats;
+
+	at(10 * SECOND);
+	sched_set(s, &list, 0);
+	sched_run(s, clock_at);
+	sched_stats(s, &stats);
+	assert_int_equal(stats.running, 2);
+	assert_int_equal(stats.watched, 2);
+	finish_all();
+	sched_stats(s, &stats);
+	assert_int_equal(stats.watched, 0);
+	fake.paced = true;
+	at(clock_at + 120 * SECOND);
+	sched_run(s, clock_at);
+	sched_stats(s, &stats);
+	assert_int_equal(stats.running, 2);
+	assert_int_equal(stats.watched, 0);
+	finish_all();
+	sched_stats(s, &stats);
+	assert_int_equal(stats.watched, 0);
+	fake.paced = false;
 	sched_free(s);
 }
 
@@ -634,6 +677,7 @@ main(void)
 	    cmocka_unit_test(a_test_that_cannot_run_says_so),
 	    cmocka_unit_test(an_undisturbed_run_says_nothing),
 	    cmocka_unit_test(each_disturbance_is_named_in_the_result),
+	    cmocka_unit_test(runs_that_judge_their_packets_are_not_watched),
 	    cmocka_unit_test(a_run_that_waited_for_others_says_so),
 	    cmocka_unit_test(skipped_ticks_show_in_the_next_result),
 	    cmocka_unit_test(packets_leave_no_faster_than_allowed),

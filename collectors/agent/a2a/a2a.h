@@ -42,8 +42,8 @@ struct canary_run
 	struct resolver_address peer;
 	int fd;
 	struct event reader, sender;
-	int64_t spacing, next_at; /* nanoseconds */
-	uint32_t next;            /* number of the next packet */
+	int64_t spacing, first_at; /* nanoseconds: packet n has its slot n spacings after the first */
+	uint32_t next;             /* number of the next packet */
 	uint16_t ssid;
 	bool follow_up;
 	struct a2a_estimate estimate;

@@ -80,15 +80,30 @@ note_error(struct canary_run *run, int error, bool local)
 
 /* ---- receiving ---- */
 
+static int64_t
+packet_slot(const struct canary_run *run, uint32_t number)
+{
+	return run->first_at + number * run->spacing;
+}
+
+static void
+packet_departed(struct canary_run *run, uint32_t number, int64_t at)
+{
+	const struct track_packet *packet = &run->track.packets[number];
+
+	if (packet->sent && packet->t1_source == TRACK_USER)
+		probe_left(&run->probe, packet_slot(run, number), packet->sent_mono, packet->t1, at);
+	track_departed(&run->track, number, at, probe_now_unix());
+}
+
 static void
 read_departures(struct canary_run *run)
 {
 	struct txstamp_sent sent;
-	int64_t now = probe_now_unix();
 
 	for (int i = 0; i < 2 * TRACK_COUNT_MAX && txstamp_next(run->fd, &sent); i++)
 		if (sent.sent && sent.number < run->datagrams)
-			track_departed(&run->track, run->numbers[sent.number], sent.at, now);
+			packet_departed(run, run->numbers[sent.number], sent.at);
 		else if (sent.error)
 			note_error(run, sent.error, false);
 }
@@ -201,6 +216,7 @@ send_packet(struct canary_run *run)
 	}
 	run->numbers[run->datagrams++] = run->next;
 	track_sent(&run->track, run->next, raw, request.t1, mono);
+	probe_left(&run->probe, packet_slot(run, run->next), mono, request.t1, 0);
 	return 0;
 }
 
@@ -232,8 +248,7 @@ on_send(evutil_socket_t fd, short what, void *arg)
 	run->next++;
 	if (run->next < run->cmd->count)
 	{
-		run->next_at += run->spacing;
-		wait = run->next_at - probe_now();
+		wait = packet_slot(run, run->next) - probe_now();
 		sender_schedule(run, wait > 0 ? wait : 0);
 	}
 	read_departures(run);
@@ -311,7 +326,7 @@ begin(struct canary_run *run, const struct resolver_address *address, uint32_t p
 	run->track.stateful = run->session.session_id[0] != '\0';
 	set_spacing(run);
 	event_add(&run->reader, NULL);
-	run->next_at = probe_now();
+	run->first_at = probe_now();
 	sender_schedule(run, 0);
 }
 
@@ -429,6 +444,7 @@ const struct canary_ops canary_a2a = {
     .type = "a2a",
     .summary =
         "delay and loss of both directions (STAMP); target: agent, or host:port of a reflector",
+    .paced = true,
     .cmd_parse = a2a_cmd_parse,
     .cmd_free = free,
     .start = a2a_start,

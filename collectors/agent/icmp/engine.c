@@ -4,7 +4,7 @@
  *
  * Packets are read in batches and carry the kernel's times of sending and receiving, so that a busy
  * loop adds nothing to a round-trip time. A raw socket sees every ICMP packet of the machine: the
- * kernel's filter leaves replies and errors, the token picks ours. A ping socket
+ * kernel's filter leaves what has our mark (filter.h), the token picks the run. A ping socket
  * (net.ipv4.ping_group_range) sees its own replies only, and errors on its error queue.
  */
 #include <errno.h>
@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/icmp/filter.h"
 #include "agent/icmp/icmp.h"
 
 #define BATCH          16
@@ -25,6 +26,7 @@
 /* A ping socket tells the ICMP error about any run's packet to whoever calls next. That was not about this
  * packet, and the error queue has it with the right one. */
 #define SEND_TRIES 3
+#define BUSY_NANO  1000000 /* the stamps of packets so close to each other are read together */
 #define RECEIVE_BUFFER                                                                             \
 	(4 * 1024 * 1024) /* thousands of replies may come while a TLS handshake runs */
 
@@ -45,7 +47,9 @@ struct icmp_socket
 	int family, fd;
 	bool raw;
 	enum stamp_kind stamps;
-	int df; /* state of the socket: 0, 1, -1 unknown */
+	int df;             /* state of the socket: 0, 1, -1 unknown */
+	uint32_t unstamped; /* packets sent whose stamp was not read */
+	int64_t sent;       /* the newest of them */
 	struct event reader;
 };
 
@@ -82,13 +86,15 @@ open_socket(int family, bool *raw)
 
 /* Options that are a convenience: without them the engine works, only less well. */
 static void
-set_options(int family, int fd, bool raw)
+set_options(int family, int fd, bool raw, uint16_t mark)
 {
 	int on = 1, size = RECEIVE_BUFFER;
 	struct icmp_filter filter4 = {~(1U << ICMP_ECHOREPLY | 1U << ICMP_DEST_UNREACH |
 	                                1U << ICMP_TIME_EXCEEDED | 1U << ICMP_PARAMETERPROB)};
 	struct icmp6_filter filter6;
 
+	if (raw)
+		icmp_filter_attach(fd, family == AF_INET6, mark);
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) != 0)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 	if (raw && family == AF_INET)
@@ -114,6 +120,8 @@ icmp_open(struct canary_env *env)
 {
 	env->icmp = NULL;
 	env->icmp_errno = 0;
+	if (getrandom(&env->icmp_mark, sizeof(env->icmp_mark), 0) != (ssize_t) sizeof(env->icmp_mark))
+		env->icmp_mark = (uint16_t) probe_now();
 	env->icmp6_fd = open_socket(AF_INET6, &env->icmp6_raw);
 	if (env->icmp6_fd < 0)
 		env->icmp_errno = errno;
@@ -121,9 +129,9 @@ icmp_open(struct canary_env *env)
 	if (env->icmp4_fd < 0)
 		env->icmp_errno = errno;
 	if (env->icmp4_fd >= 0)
-		set_options(AF_INET, env->icmp4_fd, env->icmp4_raw);
+		set_options(AF_INET, env->icmp4_fd, env->icmp4_raw, env->icmp_mark);
 	if (env->icmp6_fd >= 0)
-		set_options(AF_INET6, env->icmp6_fd, env->icmp6_raw);
+		set_options(AF_INET6, env->icmp6_fd, env->icmp6_raw, env->icmp_mark);
 }
 
 void
@@ -218,9 +226,11 @@ find_run(struct icmp_engine *engine, const struct icmp_socket *socket, const str
 {
 	struct canary_run *run = NULL;
 
-	*number = seen->has_token ? (uint32_t) seen->token : seen->sequence;
+	*number = seen->has_token ? (uint16_t) seen->token : seen->sequence;
 	if (seen->has_token)
-		run = find_by_secret(engine, (uint32_t) (seen->token >> 32));
+		run = seen->token >> 48 == socket->env->icmp_mark
+		          ? find_by_secret(engine, (uint32_t) (seen->token >> 16))
+		          : NULL;
 	else if (seen->kind == ICMP_PROBLEM)
 		run = find_by_quote(engine, socket, seen);
 	return run && run->peer.addr.ss_family == socket->family && *number < run->next ? run : NULL;
@@ -292,6 +302,7 @@ read_error(struct icmp_socket *socket, struct mmsghdr *message)
 
 	if (copy.at)
 	{
+		socket->unstamped -= socket->unstamped > 0;
 		icmp_copy_read(data, len, v6, on_copy, &copy);
 		return;
 	}
@@ -305,28 +316,41 @@ read_error(struct icmp_socket *socket, struct mmsghdr *message)
 	dispatch(socket, &seen, &from, 0);
 }
 
+/* The kernel has changed what it used. */
+static void
+message_prepare(struct icmp_engine *engine, int i)
+{
+	engine->vectors[i] = (struct iovec){engine->data[i], ICMP_READ_MAX};
+	engine->messages[i].msg_hdr = (struct msghdr){.msg_name = &engine->names[i],
+	                                              .msg_namelen = sizeof(engine->names[i]),
+	                                              .msg_iov = &engine->vectors[i],
+	                                              .msg_iovlen = 1,
+	                                              .msg_control = &engine->controls[i],
+	                                              .msg_controllen = sizeof(union control)};
+}
+
 /* Reads up to BATCH messages of a queue; how many there were, below 0 when none. */
 static int
 read_batch(struct icmp_socket *socket, int flags,
            void (*take)(struct icmp_socket *socket, struct mmsghdr *message))
 {
 	struct icmp_engine *engine = socket->env->icmp;
-	int n;
+	int n = recvmmsg(socket->fd, engine->messages, BATCH, MSG_DONTWAIT | flags, NULL);
 
-	for (int i = 0; i < BATCH; i++)
-	{
-		engine->vectors[i] = (struct iovec){engine->data[i], ICMP_READ_MAX};
-		engine->messages[i].msg_hdr = (struct msghdr){.msg_name = &engine->names[i],
-		                                              .msg_namelen = sizeof(engine->names[i]),
-		                                              .msg_iov = &engine->vectors[i],
-		                                              .msg_iovlen = 1,
-		                                              .msg_control = &engine->controls[i],
-		                                              .msg_controllen = sizeof(union control)};
-	}
-	n = recvmmsg(socket->fd, engine->messages, BATCH, MSG_DONTWAIT | flags, NULL);
 	for (int i = 0; i < n; i++)
+	{
 		take(socket, &engine->messages[i]);
+		message_prepare(engine, i);
+	}
 	return n;
+}
+
+static void
+read_errors(struct icmp_socket *socket)
+{
+	for (int i = 0; i < BATCHES_A_TURN; i++)
+		if (read_batch(socket, MSG_ERRQUEUE, read_error) < BATCH)
+			break;
 }
 
 static void
@@ -334,14 +358,20 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct icmp_socket *socket = arg;
 
+	int n;
+
 	/* Stamps first: the reply to a packet is later than the stamp of it. */
-	if (!socket->raw || socket->stamps == STAMP_BOTH)
-		for (int i = 0; i < BATCHES_A_TURN; i++)
-			if (read_batch(socket, MSG_ERRQUEUE, read_error) < BATCH)
-				break;
+	if (!socket->raw || socket->unstamped > 0)
+		read_errors(socket);
 	for (int i = 0; i < BATCHES_A_TURN; i++)
-		if (read_batch(socket, 0, read_message) < BATCH)
+	{
+		n = read_batch(socket, 0, read_message);
+		/* Something woke us all the same. */
+		if (i == 0 && n <= 0)
+			read_errors(socket);
+		if (n < BATCH)
 			return;
+	}
 }
 
 /* ---- runs ---- */
@@ -359,6 +389,8 @@ icmp_engine_ready(struct canary_env *env)
 	if (getrandom(&engine->next_id, sizeof(engine->next_id), 0) < 0)
 		engine->next_id = (uint16_t) getpid();
 	env->icmp = engine;
+	for (int i = 0; i < BATCH; i++)
+		message_prepare(engine, i);
 	for (int i = 0; i < 2; i++)
 	{
 		struct icmp_socket *socket = &engine->sockets[i];
@@ -460,6 +492,21 @@ put_dscp(struct msghdr *message, union control *control, int family, uint32_t ds
 	memcpy(CMSG_DATA(c), &tos, sizeof(tos));
 }
 
+/* The kernel has most often stamped a packet when it returns from sending it: read at once, the stamp
+ * wakes nobody. Not where many packets leave, whose stamps are read together. */
+static void
+packet_left(struct icmp_socket *socket, int64_t sent)
+{
+	bool busy = sent - socket->sent < BUSY_NANO;
+
+	socket->sent = sent;
+	if (!socket->raw || socket->stamps != STAMP_BOTH)
+		return;
+	socket->unstamped++;
+	if (!busy)
+		read_errors(socket);
+}
+
 int
 icmp_engine_send(struct canary_env *env, struct canary_run *run, uint32_t number)
 {
@@ -475,7 +522,8 @@ icmp_engine_send(struct canary_env *env, struct canary_run *run, uint32_t number
 	int tries = socket->raw ? 1 : SEND_TRIES, error;
 
 	icmp_request_write(engine->packet, family == AF_INET6, run->id, (uint16_t) number,
-	                   (uint64_t) run->secret << 32 | number, run->cmd->payload_bytes);
+	                   (uint64_t) env->icmp_mark << 48 | (uint64_t) run->secret << 16 | number,
+	                   run->cmd->payload_bytes);
 	if (run->cmd->dscp)
 		put_dscp(&message, &control, family, run->cmd->dscp);
 	set_df(socket, run->cmd->df);
@@ -484,5 +532,7 @@ icmp_engine_send(struct canary_env *env, struct canary_run *run, uint32_t number
 		stamp_begin(&run->packets[number].times);
 		error = sendmsg(socket->fd, &message, MSG_DONTWAIT) < 0 ? errno : 0;
 	} while (error && error != EAGAIN && error != ENOBUFS && --tries > 0);
+	if (!error)
+		packet_left(socket, run->packets[number].times.sent);
 	return error;
 }

@@ -6,7 +6,9 @@
  * reads it with one event and finds the run a packet belongs to:
  *
  *   identifier = the run, where the socket is raw; sequence = number of the packet, as ping has it
- *   token      = secret of the run (32 bits) | number of the packet (32 bits)
+ *   token      = mark of the process (16 bits) | secret of the run (32) | number of the packet (16)
+ *
+ * The kernel leaves what has another mark out of a raw socket (filter.h).
  *
  * A reply is found by its token. An error is found by it too if it quotes that much, else by the
  * identifier, or by the destination (ping sockets, where the kernel chooses the identifier).
@@ -65,8 +67,8 @@ struct canary_run
 	uint32_t secret;
 	struct resolver_address peer;
 	struct event sender;
-	int64_t spacing; /* between packets, nanoseconds */
-	int64_t next_at;
+	int64_t spacing;      /* between packets, nanoseconds */
+	int64_t first_at;     /* slot of packet 0; that of packet n is n spacings later */
 	uint32_t next;        /* number of the next packet */
 	uint32_t outstanding; /* sent, neither answered nor failed */
 	struct stats stats;

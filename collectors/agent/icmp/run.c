@@ -39,6 +39,21 @@ run_finish(struct canary_run *run)
 	done(&result, arg);
 }
 
+static int64_t
+packet_slot(const struct canary_run *run, uint32_t number)
+{
+	return run->first_at + number * run->spacing;
+}
+
+static void
+note_left(struct canary_run *run, uint32_t number)
+{
+	const struct stamp_times *times = &run->packets[number].times;
+
+	probe_left(&run->probe, packet_slot(run, number), times->sent, times->sent_unix,
+	           times->stamped);
+}
+
 static void
 sender_schedule(struct canary_run *run, int64_t nano)
 {
@@ -89,6 +104,7 @@ on_send(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	stats_sent(&run->stats);
+	note_left(run, number);
 	if (error)
 		send_failed(run, number, error);
 	else
@@ -102,8 +118,7 @@ on_send(evutil_socket_t fd, short what, void *arg)
 	{
 		int64_t wait;
 
-		run->next_at += run->spacing;
-		wait = run->next_at - probe_now();
+		wait = packet_slot(run, run->next) - probe_now();
 		sender_schedule(run, wait > 0 ? wait : 0);
 	}
 }
@@ -112,6 +127,7 @@ void
 icmp_run_stamped(struct canary_run *run, uint32_t number, int64_t at)
 {
 	run->packets[number].times.stamped = at;
+	note_left(run, number);
 }
 
 void
@@ -194,7 +210,7 @@ on_resolved(const struct resolver_answer *answer, void *arg)
 	icmp_engine_add(run->probe.env, run);
 	run->spacing = probe_spacing(&run->probe, run->probe.dns_done, run->cmd->count,
 	                             run->cmd->interval_ms);
-	run->next_at = probe_now();
+	run->first_at = probe_now();
 	on_send(-1, 0, run);
 }
 
@@ -243,6 +259,7 @@ icmp_cancel(struct canary_run *run)
 const struct canary_ops canary_icmp = {
     .type = "icmp",
     .summary = "loss, round-trip time and jitter of echo requests; target: host",
+    .paced = true,
     .cmd_parse = icmp_cmd_parse,
     .cmd_free = free,
     .start = icmp_start,

@@ -81,6 +81,21 @@ note_error(struct canary_run *run, enum error_type type, const char *text,
 
 /* ---- sending ---- */
 
+static int64_t
+packet_slot(const struct canary_run *run, uint32_t number)
+{
+	return run->first_at + number * run->spacing;
+}
+
+static void
+note_left(struct canary_run *run, uint32_t number)
+{
+	const struct stamp_times *times = &run->packets[number].times;
+
+	probe_left(&run->probe, packet_slot(run, number), times->sent, times->sent_unix,
+	           times->stamped);
+}
+
 static void
 sender_schedule(struct canary_run *run, int64_t nano)
 {
@@ -121,6 +136,7 @@ on_send(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	stats_sent(&run->stats);
+	note_left(run, run->next);
 	if (error)
 	{
 		probe_fail_local(&scratch, error, "send");
@@ -137,8 +153,7 @@ on_send(evutil_socket_t fd, short what, void *arg)
 	}
 	if (run->next == run->cmd->count)
 		return;
-	run->next_at += run->spacing;
-	wait = run->next_at - probe_now();
+	wait = packet_slot(run, run->next) - probe_now();
 	sender_schedule(run, wait > 0 ? wait : 0);
 }
 
@@ -190,7 +205,10 @@ take_error(struct canary_run *run, struct msghdr *message, size_t len)
 	if (at)
 	{
 		if (packet)
+		{
 			packet->times.stamped = at;
+			note_left(run, (uint32_t) (packet - run->packets));
+		}
 		return;
 	}
 	if (!icmp_queued(message, &seen, &from))
@@ -321,7 +339,7 @@ on_resolved(const struct resolver_answer *answer, void *arg)
 	}
 	run->spacing = probe_spacing(&run->probe, run->probe.dns_done, run->cmd->count,
 	                             run->cmd->interval_ms);
-	run->next_at = probe_now();
+	run->first_at = probe_now();
 	on_send(-1, 0, run);
 }
 
@@ -371,6 +389,7 @@ udp_cancel(struct canary_run *run)
 const struct canary_ops canary_udp = {
     .type = "udp",
     .summary = "loss, round-trip time and jitter of an echo service; target: host:port",
+    .paced = true,
     .cmd_parse = udp_cmd_parse,
     .cmd_free = free,
     .start = udp_start,

@@ -60,8 +60,8 @@ struct canary_run
 	int fd; /* -1 until the name is resolved */
 	struct event reader, sender;
 	uint64_t token;
-	int64_t spacing; /* between packets, nanoseconds */
-	int64_t next_at;
+	int64_t spacing;      /* between packets, nanoseconds */
+	int64_t first_at;     /* slot of packet 0; that of packet n is n spacings later */
 	uint32_t next;        /* number of the next packet */
 	uint32_t outstanding; /* sent, neither answered nor failed */
 	struct stats stats;
