@@ -21,13 +21,15 @@ struct icmp_engine;
 struct meet;
 struct resolver;
 
+#define TEST_TARGET_MAX 1023 /* bytes */
+
 /* A test as configured, whatever it came from. Owned by the scheduler. */
 struct test_spec
 {
 	char test_id[37];     /* lower-case UUID text */
 	char name[128];       /* may be empty */
 	char type[32];        /* canary type */
-	char target[1024];    /* as the canary defines it */
+	char *target;         /* as the canary defines it, at most TEST_TARGET_MAX */
 	uint32_t interval_ms; /* 1,000 .. 86,400,000 */
 	uint32_t timeout_ms;  /* 100 .. 60,000, at most the interval */
 	struct test_param

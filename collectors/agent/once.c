@@ -312,10 +312,12 @@ bool
 once_spec(struct test_spec *spec, const char *type, const char *target, char **params,
           size_t nparams)
 {
-	if (strlen(type) >= sizeof(spec->type) || strlen(target) >= sizeof(spec->target))
+	if (strlen(type) >= sizeof(spec->type) || strlen(target) > TEST_TARGET_MAX)
 		return complain("the type or the target is too long", "");
 	snprintf(spec->type, sizeof(spec->type), "%s", type);
-	snprintf(spec->target, sizeof(spec->target), "%s", target);
+	spec->target = strdup(target);
+	if (spec->target == NULL)
+		return complain("out of memory", "");
 	spec->timeout_ms = TIMEOUT_DEFAULT;
 	spec->interval_ms = TIMEOUT_MAX;
 	for (size_t i = 0; i < nparams; i++)
@@ -337,6 +339,8 @@ once_spec_free(struct test_spec *spec)
 		free(spec->params[i].value);
 	}
 	spec->param_count = 0;
+	free(spec->target);
+	spec->target = NULL;
 }
 
 const struct canary_ops *

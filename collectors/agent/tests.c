@@ -25,6 +25,8 @@ spec_clear(struct test_spec *spec)
 		free(spec->params[i].value);
 	}
 	free(spec->params);
+	free(spec->target);
+	spec->target = NULL;
 	spec->params = NULL;
 	spec->param_count = 0;
 }
@@ -37,6 +39,7 @@ test_destroy(struct test *test)
 	if (test->ops && test->cmd)
 		test->ops->cmd_free(test->cmd);
 	spec_clear(&test->spec);
+	free(test->problem);
 	free(test);
 }
 
@@ -160,6 +163,16 @@ test_check(struct test *test, char *err, size_t errlen)
 	return false;
 }
 
+/* The same for a test that is kept with its problem. */
+static void
+test_check_kept(struct test *test)
+{
+	char problem[256];
+
+	if (!test_check(test, problem, sizeof(problem)))
+		test->problem = mem_strdup(problem);
+}
+
 static void
 sort_params(struct test_spec *spec)
 {
@@ -176,14 +189,15 @@ tests_copy(struct test_list *into, const struct test_list *from)
 		struct test *test = mem_alloc(sizeof(*test));
 
 		test->spec = *spec;
+		test->spec.target = mem_strdup(spec->target);
 		test->spec.params = NULL;
 		test->spec.param_count = 0;
 		for (size_t p = 0; p < spec->param_count; p++)
 			param_add(&test->spec, spec->params[p].key, spec->params[p].value);
 		if (from->items[i]->ops)
-			test_check(test, test->problem, sizeof(test->problem));
+			test_check_kept(test);
 		else
-			memcpy(test->problem, from->items[i]->problem, sizeof(test->problem));
+			test->problem = mem_strdup(from->items[i]->problem);
 		tests_add(into, test);
 	}
 }
@@ -219,8 +233,7 @@ read_field(struct test_spec *spec, const char *key, const struct conf_node *node
 		char *to;
 		size_t len;
 	} texts[] = {{"name", spec->name, sizeof(spec->name)},
-	             {"type", spec->type, sizeof(spec->type)},
-	             {"target", spec->target, sizeof(spec->target)}};
+	             {"type", spec->type, sizeof(spec->type)}};
 	struct time_field
 	{
 		const char *key;
@@ -232,6 +245,15 @@ read_field(struct test_spec *spec, const char *key, const struct conf_node *node
 	if (strcmp(key, "params") == 0)
 		return read_params(spec, node, err);
 	text = conf_node_text(node);
+	if (strcmp(key, "target") == 0)
+	{
+		if (!text || strlen(text) > TEST_TARGET_MAX)
+			return conf_fail(err, node->line, "target must be text of at most %d bytes",
+			                 TEST_TARGET_MAX);
+		free(spec->target);
+		spec->target = mem_strdup(text);
+		return true;
+	}
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 	{
 		if (strcmp(key, texts[i].key) != 0)
@@ -268,7 +290,7 @@ read_test(struct test *test, const struct conf_node *node, struct conf_error *er
 	for (size_t i = 0; i < node->count; i++)
 		if (!read_field(spec, node->keys[i], &node->items[i], err))
 			return false;
-	if (!*spec->type || !*spec->target)
+	if (!*spec->type || !spec->target || !*spec->target)
 		return conf_fail(err, node->line, "a canary needs type and target");
 	if (spec->timeout_ms == 0)
 		spec->timeout_ms = spec->interval_ms < DEFAULT_TIMEOUT ? spec->interval_ms
@@ -343,19 +365,21 @@ decode_test(const Probectl__Test__V1__Test *from)
 	uint8_t raw[UUID_BYTES];
 
 	if (!uuid_parse(from->test_id, raw) || !text_fits(spec->type, sizeof(spec->type), from->type) ||
-	    !text_fits(spec->target, sizeof(spec->target), from->target))
+	    strlen(from->target) > TEST_TARGET_MAX)
 	{
 		test_destroy(test);
 		return NULL;
 	}
 	uuid_print(raw, spec->test_id);
+	spec->target = mem_strdup(from->target);
 	text_fits(spec->name, sizeof(spec->name), from->name);
 	spec->interval_ms = from->interval_ms;
 	spec->timeout_ms = from->timeout_ms;
 	for (size_t i = 0; i < from->n_params; i++)
 		param_add(spec, from->params[i]->key, from->params[i]->value);
 	sort_params(spec);
-	if (!test_check(test, test->problem, sizeof(test->problem)))
+	test_check_kept(test);
+	if (test->problem)
 	{
 		/* It still has to come round to say so. */
 		if (spec->interval_ms < TEST_INTERVAL_MIN || spec->interval_ms > TEST_INTERVAL_MAX)

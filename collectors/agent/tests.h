@@ -31,7 +31,7 @@ struct test
 	const struct canary_ops *ops; /* NULL: problem says why it cannot run */
 	void *cmd;
 	unsigned packets; /* about so many does a run send */
-	char problem[256];
+	char *problem;    /* NULL while there is none */
 };
 
 struct test_list

@@ -34,7 +34,7 @@ check(const struct test *test)
 
 	require(uuid_parse(test->spec.test_id, raw));
 	require(memchr(test->spec.type, 0, sizeof(test->spec.type)) != NULL);
-	require(memchr(test->spec.target, 0, sizeof(test->spec.target)) != NULL);
+	require(strlen(test->spec.target) <= TEST_TARGET_MAX);
 	require(test->spec.interval_ms >= TEST_INTERVAL_MIN &&
 	        test->spec.interval_ms <= TEST_INTERVAL_MAX);
 	require(test->ops ? test->problem[0] == '\0' : test->problem[0] != '\0');

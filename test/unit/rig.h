@@ -40,6 +40,7 @@ struct rig
 	int calls;
 	struct test_param params[16];
 	struct test_spec spec;
+	char target[TEST_TARGET_MAX + 1];
 	char err[256];
 	bool
 	    guarded; /* the target guard is as for anybody's test; else lifted, for targets are on loopback */
@@ -84,7 +85,8 @@ rig_spec(struct rig *rig, const char *type, const char *target, uint32_t timeout
 	memset(&rig->spec, 0, sizeof(rig->spec));
 	snprintf(rig->spec.test_id, sizeof(rig->spec.test_id), "00000000-0000-4000-8000-000000000001");
 	snprintf(rig->spec.type, sizeof(rig->spec.type), "%s", type);
-	snprintf(rig->spec.target, sizeof(rig->spec.target), "%s", target);
+	snprintf(rig->target, sizeof(rig->target), "%s", target);
+	rig->spec.target = rig->target;
 	rig->spec.interval_ms = 60000;
 	rig->spec.timeout_ms = timeout_ms;
 	rig->spec.params = rig->params;

@@ -576,7 +576,7 @@ refuse(struct rig *rig, const char *key, const char *value, const char *server)
 
 	memset(&rig->spec, 0, sizeof(rig->spec));
 	snprintf(rig->spec.type, sizeof(rig->spec.type), "dns");
-	snprintf(rig->spec.target, sizeof(rig->spec.target), "example.net");
+	rig->spec.target = (char *) (uintptr_t) "example.net";
 	rig->params[0] = (struct test_param){(char *) (uintptr_t) key, (char *) (uintptr_t) value};
 	rig->params[1] = (struct test_param){(char *) (uintptr_t) "server",
 	                                     (char *) (uintptr_t) server};
@@ -621,7 +621,7 @@ guarded(const char *key, const char *value, const char *key2, const char *value2
 
 	rig_open(&rig);
 	snprintf(rig.spec.type, sizeof(rig.spec.type), "dns");
-	snprintf(rig.spec.target, sizeof(rig.spec.target), "example.net");
+	rig.spec.target = (char *) (uintptr_t) "example.net";
 	rig.spec.timeout_ms = 2000;
 	rig.params[0] = (struct test_param){(char *) (uintptr_t) key, (char *) (uintptr_t) value};
 	rig.params[1] = (struct test_param){(char *) (uintptr_t) key2, (char *) (uintptr_t) value2};

@@ -126,7 +126,7 @@ make(unsigned number, uint32_t interval_ms)
 	snprintf(test->spec.test_id, sizeof(test->spec.test_id), "00000000-0000-4000-8000-%012u",
 	         number);
 	snprintf(test->spec.type, sizeof(test->spec.type), "fake");
-	snprintf(test->spec.target, sizeof(test->spec.target), "target");
+	test->spec.target = strdup("target");
 	test->spec.interval_ms = interval_ms;
 	test->spec.timeout_ms = 500;
 	test->ops = &fake;
@@ -361,7 +361,7 @@ a_test_that_cannot_run_says_so(void **state)
 	struct test_list list = many(1, 1, 1000);
 
 	list.items[0]->ops = NULL;
-	snprintf(list.items[0]->problem, sizeof(list.items[0]->problem), "parameter x is unknown");
+	list.items[0]->problem = strdup("parameter x is unknown");
 	sched_set(s, &list, 0);
 	sched_run(s, 5 * SECOND);
 	assert_int_equal(results, 1);

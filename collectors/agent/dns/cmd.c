@@ -120,7 +120,7 @@ static bool
 check_question(const struct test_spec *spec, struct dns_cmd *cmd, char *err, size_t errlen)
 {
 	const char *type = probe_param(spec, "type");
-	char name[sizeof(spec->target)];
+	char name[TEST_TARGET_MAX + 1];
 
 	cmd->type = type ? dns_type_parse(type) : DNS_TYPE_A;
 	if (cmd->type == 0)

@@ -31,6 +31,19 @@ text_param(const struct test_spec *spec, const char *key, const char *otherwise)
 }
 
 static bool
+check_url(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_t errlen)
+{
+	struct http_url url;
+
+	if (!http_url_parse(spec->target, &url, err, errlen))
+		return false;
+	cmd->url = http_url_keep(&url);
+	if (cmd->url == NULL)
+		snprintf(err, errlen, "out of memory");
+	return cmd->url != NULL;
+}
+
+static bool
 check_method(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_t errlen)
 {
 	static const char *const methods[] = {"GET",   "HEAD",   "POST",   "PUT",
@@ -74,13 +87,13 @@ check_body(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_t
 			snprintf(err, errlen, "param content_type: must be printable ASCII on one line");
 			return false;
 		}
-	if (strlen(type) >= sizeof(cmd->content_type))
+	if (strlen(type) >= HTTP_TYPE_MAX)
 	{
-		snprintf(err, errlen, "param content_type: is longer than %zu characters",
-		         sizeof(cmd->content_type) - 1);
+		snprintf(err, errlen, "param content_type: is longer than %d characters",
+		         HTTP_TYPE_MAX - 1);
 		return false;
 	}
-	snprintf(cmd->content_type, sizeof(cmd->content_type), "%s", type);
+	cmd->content_type = type;
 	return true;
 }
 
@@ -114,7 +127,7 @@ check_expect(const struct test_spec *spec, struct http_cmd *cmd, char *err, size
 {
 	const char *value = text_param(spec, "expect_status", EXPECT_DEFAULT), *at = value;
 
-	snprintf(cmd->expect_text, sizeof(cmd->expect_text), "%s", value);
+	cmd->expect_text = value;
 	while (cmd->expect_count < HTTP_EXPECT_MAX)
 	{
 		size_t len;
@@ -155,7 +168,7 @@ check_match(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_
 	uint16_t k = 0;
 
 	cmd->body_match_len = strlen(value);
-	if (cmd->body_match_len >= sizeof(cmd->body_match))
+	if (cmd->body_match_len >= HTTP_MATCH_MAX)
 	{
 		snprintf(err, errlen, "param body_match: is longer than %d bytes", HTTP_MATCH_MAX - 1);
 		return false;
@@ -165,7 +178,15 @@ check_match(const struct test_spec *spec, struct http_cmd *cmd, char *err, size_
 		snprintf(err, errlen, "param body_match: the answer to HEAD has no body");
 		return false;
 	}
-	snprintf(cmd->body_match, sizeof(cmd->body_match), "%s", value);
+	cmd->body_match = value;
+	if (cmd->body_match_len == 0)
+		return true;
+	cmd->match_next = calloc(cmd->body_match_len, sizeof(*cmd->match_next));
+	if (cmd->match_next == NULL)
+	{
+		snprintf(err, errlen, "out of memory");
+		return false;
+	}
 	for (size_t i = 1; i < cmd->body_match_len; i++)
 	{
 		while (k > 0 && value[i] != value[k])
@@ -206,13 +227,13 @@ check_ca_file(const struct test_spec *spec, struct http_cmd *cmd, char *err, siz
 {
 	const char *value = text_param(spec, "ca_file", tls_ca_default());
 
-	if (value[0] != '/' || strlen(value) >= sizeof(cmd->ca_file))
+	if (value[0] != '/' || strlen(value) >= HTTP_CA_FILE_MAX)
 	{
-		snprintf(err, errlen, "param ca_file: must be an absolute path of at most %zu characters",
-		         sizeof(cmd->ca_file) - 1);
+		snprintf(err, errlen, "param ca_file: must be an absolute path of at most %d characters",
+		         HTTP_CA_FILE_MAX - 1);
 		return false;
 	}
-	snprintf(cmd->ca_file, sizeof(cmd->ca_file), "%s", value);
+	cmd->ca_file = value;
 	return true;
 }
 
@@ -240,8 +261,7 @@ http_cmd_parse(const struct test_spec *spec, void **cmd, char *err, size_t errle
 		snprintf(err, errlen, "out of memory");
 		return false;
 	}
-	ok = http_url_parse(spec->target, &parsed->url, err, errlen) &&
-	     probe_params_known(spec, known, err, errlen);
+	ok = check_url(spec, parsed, err, errlen) && probe_params_known(spec, known, err, errlen);
 	for (size_t i = 0; ok && i < sizeof(checks) / sizeof(checks[0]); i++)
 		ok = checks[i](spec, parsed, err, errlen);
 	if (!ok)
@@ -260,6 +280,10 @@ http_cmd_free(void *cmd)
 
 	if (parsed == NULL)
 		return;
+	free(parsed->url);
+	free(parsed->headers);
+	free(parsed->rules);
+	free(parsed->match_next);
 	free(parsed->header_text);
 	free(parsed->rule_text);
 	free(parsed);

@@ -22,6 +22,8 @@
 #define HTTP_LIST_MAX           4096 /* bytes of a parameter that is a list */
 #define HTTP_EXPECT_MAX         16
 #define HTTP_MATCH_MAX          256
+#define HTTP_TYPE_MAX           128
+#define HTTP_CA_FILE_MAX        256
 #define HTTP_REQUEST_BODY_MAX   (64 * 1024)
 #define HTTP_BODY_BYTES_MIN     1
 #define HTTP_BODY_BYTES_DEFAULT (10 * 1024 * 1024)
@@ -52,30 +54,30 @@ enum http_version
 	HTTP_VERSION_2, /* without TLS by prior knowledge */
 };
 
+/* There may be thousands: texts are the test's own params, and what few tests have is allocated. */
 struct http_cmd
 {
-	struct http_url url;
+	struct http_url *url; /* no longer than its path (http_url_copy) */
 	char method[8];
 	enum http_version version;
-	struct h2_header headers[HTTP_HEADERS_SENT_MAX]; /* to the target's own host only */
+	struct h2_header *headers; /* to the target's own host only; up to HTTP_HEADERS_SENT_MAX */
 	size_t header_count;
-	struct http_rule rules[HTTP_RULES_MAX];
+	struct http_rule *rules; /* up to HTTP_RULES_MAX */
 	size_t rule_count;
 	char *header_text, *rule_text; /* what those two point into */
 	bool with_body;                /* the method has one, which may be empty */
-	const char *body;              /* of the request; in the test's own params */
+	const char *body;              /* of the request */
 	size_t body_len;
-	char content_type[128];
+	const char *content_type;
 	struct http_range expect[HTTP_EXPECT_MAX];
 	size_t expect_count;
-	char expect_text[64];
+	const char *expect_text;
 	bool follow_redirects;
-	char body_match[HTTP_MATCH_MAX];
+	const char *body_match;
 	size_t body_match_len;
-	uint16_t
-	    match_next[HTTP_MATCH_MAX]; /* Knuth, Morris and Pratt: where to go on after a mismatch */
+	uint16_t *match_next; /* Knuth, Morris and Pratt: where to go on after a mismatch */
 	uint32_t max_body_bytes;
-	char ca_file[256];
+	const char *ca_file;
 	enum resolver_family family;
 };
 

@@ -183,8 +183,8 @@ http_result(struct canary_run *run, struct result *result)
 	char text[HTTP_URL_MAX];
 
 	probe_result(&run->probe, result, "http");
-	snprintf(result->server_address, sizeof(result->server_address), "%s", run->cmd->url.host);
-	result->server_port = run->cmd->url.port;
+	snprintf(result->server_address, sizeof(result->server_address), "%s", run->cmd->url->host);
+	result->server_port = run->cmd->url->port;
 	result->network_transport = "tcp";
 	result->network_protocol_name = "http";
 	emit_phases(run, result);

@@ -70,6 +70,20 @@ copy_list(const char *key, const char *text, char *err, size_t errlen)
 	return copy;
 }
 
+/* For the items of the list at *at, which ends there when there is none. */
+static void *
+list_room(size_t count, size_t size, char **at, char *err, size_t errlen)
+{
+	void *room = *at ? calloc(count, size) : NULL;
+
+	if (*at && room == NULL)
+	{
+		snprintf(err, errlen, "out of memory");
+		*at = NULL;
+	}
+	return room;
+}
+
 bool
 http_headers_parse(struct http_cmd *cmd, const char *text, char *err, size_t errlen)
 {
@@ -78,6 +92,7 @@ http_headers_parse(struct http_cmd *cmd, const char *text, char *err, size_t err
 	if (text[0] == '\0')
 		return true;
 	cmd->header_text = at = copy_list("headers", text, err, errlen);
+	cmd->headers = list_room(HTTP_HEADERS_SENT_MAX, sizeof(*cmd->headers), &at, err, errlen);
 	while ((item = next_item(&at)))
 	{
 		char *value = strchr(item, ':');
@@ -104,7 +119,7 @@ http_headers_parse(struct http_cmd *cmd, const char *text, char *err, size_t err
 			}
 		cmd->headers[cmd->header_count++] = (struct h2_header){item, value};
 	}
-	return cmd->header_text != NULL;
+	return cmd->header_text && cmd->headers;
 }
 
 /* "name", "!name", "name=value", "name~text". The operator ends the name, so that neither may be
@@ -138,6 +153,7 @@ http_rules_parse(struct http_cmd *cmd, const char *text, char *err, size_t errle
 	if (text[0] == '\0')
 		return true;
 	cmd->rule_text = at = copy_list("expect_header", text, err, errlen);
+	cmd->rules = list_room(HTTP_RULES_MAX, sizeof(*cmd->rules), &at, err, errlen);
 	while ((item = next_item(&at)))
 	{
 		if (cmd->rule_count < HTTP_RULES_MAX && parse_rule(item, &cmd->rules[cmd->rule_count]))
@@ -151,7 +167,7 @@ http_rules_parse(struct http_cmd *cmd, const char *text, char *err, size_t errle
 		         HTTP_RULES_MAX, item);
 		return false;
 	}
-	return cmd->rule_text != NULL;
+	return cmd->rule_text && cmd->rules;
 }
 
 /* ---- judging ---- */

@@ -278,7 +278,7 @@ receive(struct canary_run *run)
 static bool
 at_home(const struct canary_run *run)
 {
-	const struct http_url *home = &run->cmd->url;
+	const struct http_url *home = run->cmd->url;
 
 	return run->url.tls == home->tls && run->url.port == home->port &&
 	       strcasecmp(run->url.host, home->host) == 0;
@@ -641,11 +641,11 @@ http_start(struct canary_env *env, const struct test_spec *spec, const void *cmd
 	if (run == NULL)
 		return NULL;
 	/* Before the clock starts; when it fails, the hop fails for the same reason. */
-	if (parsed->url.tls)
+	if (parsed->url->tls)
 		tls_prepare(parsed->ca_file, ignored, sizeof(ignored));
 	run->cmd = parsed;
 	run->fd = -1;
-	run->url = parsed->url;
+	http_url_copy(&run->url, parsed->url);
 	run->method = parsed->method;
 	run->with_body = parsed->with_body;
 	buf_init(&run->request, REQUEST_BYTES_MAX);

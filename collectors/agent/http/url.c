@@ -7,7 +7,9 @@
  */
 #include "agent/http/url.h"
 
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -109,6 +111,23 @@ parse_absolute(const char *text, struct http_url *url, char *err, size_t errlen)
 	authority = strcspn(text, "/?#");
 	return parse_authority(text, authority, url, err, errlen) &&
 	       copy_path(text + authority, strcspn(text + authority, "#"), url, err, errlen);
+}
+
+struct http_url *
+http_url_keep(const struct http_url *url)
+{
+	size_t len = offsetof(struct http_url, path) + strlen(url->path) + 1;
+	struct http_url *kept = malloc(len);
+
+	if (kept)
+		memcpy(kept, url, len);
+	return kept;
+}
+
+void
+http_url_copy(struct http_url *to, const struct http_url *kept)
+{
+	memcpy(to, kept, offsetof(struct http_url, path) + strlen(kept->path) + 1);
 }
 
 bool

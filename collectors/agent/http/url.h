@@ -23,6 +23,10 @@ struct http_url
 	char path[HTTP_PATH_MAX]; /* with the query, starts with '/' */
 };
 
+/* A copy that is only as long as its path; free it. NULL when memory is out. */
+struct http_url *http_url_keep(const struct http_url *url);
+void http_url_copy(struct http_url *to, const struct http_url *kept);
+
 bool http_url_parse(const char *text, struct http_url *url, char *err, size_t errlen);
 
 /* Where a Location header leads from base. */
