@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "cli/bench.h"
+#include "cli/cpu.h"
 #include "cli/db.h"
 #include "cli/fleet.h"
 #include "cli/util.h"
@@ -41,6 +42,7 @@ struct watch
 {
 	const struct home *home;
 	int64_t ingest_kib, postgres_kib, samples;
+	struct cpu_use first, last;
 };
 
 static void
@@ -54,10 +56,17 @@ watch_take(void *arg)
 		watch->ingest_kib = ingest;
 	if (postgres > watch->postgres_kib)
 		watch->postgres_kib = postgres;
-	if (++watch->samples % 6 == 0)
+	watch->last = cpu_use(watch->home);
+	if (watch->samples == 0)
+	{
+		watch->first = watch->last;
+		fprintf(stderr, "bench: all agents are connected\n");
+	}
+	else if (watch->samples % 6 == 0)
 		fprintf(stderr, "bench: %lld s; ingest %lld MB, postgres %lld MB\n",
 		        (long long) watch->samples * 10, (long long) ingest / 1024,
 		        (long long) postgres / 1024);
+	watch->samples++;
 }
 
 static const struct tier *
@@ -102,6 +111,8 @@ figures_put(json_t *out, const struct tier *tier, const struct load_figures *fig
 	json_object_set_new(out, "p99_ack_ms", json_real(figures->ack_ms_p99));
 	json_object_set_new(out, "all_pss_mb",
 	                    json_real((double) (watch->ingest_kib + watch->postgres_kib) / 1024));
+	json_object_set_new(out, "cpu_us_per_result",
+	                    cpu_per_result(&watch->first, &watch->last, figures->results));
 	json_decref(all);
 }
 
@@ -130,7 +141,6 @@ run(const struct bench_env *env, json_t *out)
 	fleet_renew(&fleet);
 	if (!load_run(&plan, &figures, err, sizeof(err)))
 		util_fail(EXIT_CANNOT, "bench tier: %s", err);
-	watch_take(&watch);
 	fprintf(stderr, "bench: counting what is stored\n");
 	check = fleet_check(conn, &fleet, acked_by_tenant(&fleet));
 	figures_put(out, tier, &figures, &watch, &check);

@@ -196,28 +196,42 @@ fleet_ingest_cost(const struct home *home)
 	return process_cost(child_pid(home, "ingest"));
 }
 
+void
+fleet_postgres_each(const struct home *home, void (*each)(void *arg, pid_t pid), void *arg)
+{
+	pid_t postmaster = child_pid(home, "postgres");
+	char *text, *at, *end;
+
+	each(arg, postmaster);
+	if (!util_read(util_fmt("/proc/%d/task/%d/children", (int) postmaster, (int) postmaster), 65536,
+	               &text, NULL))
+		return;
+	for (at = text;; at = end)
+	{
+		long pid = strtol(at, &end, 10);
+
+		if (end == at)
+			break;
+		each(arg, (pid_t) pid);
+	}
+	free(text);
+}
+
+static void
+cost_add(void *arg, pid_t pid)
+{
+	struct fleet_cost *total = arg, one = process_cost(pid);
+
+	total->cpu_us += one.cpu_us;
+	total->pss_kib += one.pss_kib;
+}
+
 /* Those of ingest's connections live as long as the run. */
 struct fleet_cost
 fleet_postgres_cost(const struct home *home)
 {
-	pid_t postmaster = child_pid(home, "postgres");
-	struct fleet_cost total = process_cost(postmaster);
-	char *text, *at, *end;
+	struct fleet_cost total = {0};
 
-	if (!util_read(util_fmt("/proc/%d/task/%d/children", (int) postmaster, (int) postmaster), 65536,
-	               &text, NULL))
-		return total;
-	for (at = text;; at = end)
-	{
-		long pid = strtol(at, &end, 10);
-		struct fleet_cost one;
-
-		if (end == at)
-			break;
-		one = process_cost((pid_t) pid);
-		total.cpu_us += one.cpu_us;
-		total.pss_kib += one.pss_kib;
-	}
-	free(text);
+	fleet_postgres_each(home, cost_add, &total);
 	return total;
 }

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <libpq-fe.h>
+#include <sys/types.h>
 
 #include "cli/home.h"
 #include "cli/load.h"
@@ -46,5 +47,8 @@ struct fleet_cost
 
 struct fleet_cost fleet_ingest_cost(const struct home *home);
 struct fleet_cost fleet_postgres_cost(const struct home *home); /* the server and its children */
+
+/* The server's processes, its own first. */
+void fleet_postgres_each(const struct home *home, void (*each)(void *arg, pid_t pid), void *arg);
 
 #endif

@@ -96,6 +96,13 @@ load_fail(struct load *load, const char *what, const char *why)
 	event_base_loopbreak(load->base);
 }
 
+static void
+load_watch(const struct load *load)
+{
+	if (load->plan->watch != NULL)
+		load->plan->watch(load->plan->watch_arg);
+}
+
 /* ---- records ---- */
 
 static size_t
@@ -304,6 +311,7 @@ producer_up(void *arg)
 		return;
 	load->start_ns = load->watched_ns = load_now_ns(CLOCK_MONOTONIC);
 	event_add(load->tick, &tick);
+	load_watch(load);
 	for (int i = 0; i < load->plan->agent_count; i++)
 		while (producer_may_send(&load->producers[i]) && !load->failed)
 			producer_send(&load->producers[i]);
@@ -352,10 +360,10 @@ load_tick(evutil_socket_t fd, short what, void *arg)
 			producer_send(p);
 		load->turn = (load->turn + 1) % plan->agent_count;
 	}
-	if (plan->watch != NULL && load->start_ns + spent - load->watched_ns >= LOAD_WATCH_NS)
+	if (load->start_ns + spent - load->watched_ns >= LOAD_WATCH_NS)
 	{
 		load->watched_ns += LOAD_WATCH_NS;
-		plan->watch(plan->watch_arg);
+		load_watch(load);
 	}
 }
 
@@ -445,6 +453,7 @@ load_result(struct load *load, struct load_figures *figures)
 	int64_t end = load_now_ns(CLOCK_MONOTONIC);
 	struct rusage usage;
 
+	load_watch(load);
 	qsort(load->samples, load->sample_count, sizeof(load->samples[0]), compare_float);
 	figures->results = 0;
 	for (int i = 0; i < load->plan->agent_count; i++)

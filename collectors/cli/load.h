@@ -37,7 +37,7 @@ struct load_plan
 	uint64_t first_batch; /* its number: different for runs whose results meet in one table */
 	int64_t rate;         /* results a second of all agents; 0 = no limit */
 	int batch;            /* records, at most and by default LOAD_BATCH_RECORDS */
-	/* Every ten seconds of the measurement; may be NULL. */
+	/* When the measurement begins, every ten seconds of it, and at its end; may be NULL. */
 	void (*watch)(void *arg);
 	void *watch_arg;
 };

@@ -18,6 +18,7 @@ cli_SRCS = \
 	cli/cmd_token.c \
 	cli/cmd_top.c \
 	cli/cmd_up.c \
+	cli/cpu.c \
 	cli/db.c \
 	cli/fetch.c \
 	cli/fleet.c \
