@@ -33,6 +33,7 @@ SRCS := \
 	src/audit/verify.c \
 	src/stream/batch.c \
 	src/stream/derive.c \
+	src/stream/group.c \
 	src/stream/ingest.c \
 	src/stream/window.c \
 	src/result/bundle.c \
@@ -123,6 +124,7 @@ REGRESS := \
 	api_call
 
 ISOLATION := \
+	stream_groups \
 	stream_same_batch \
 	bus_two_consumers \
 	audit_two_writers \

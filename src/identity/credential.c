@@ -212,6 +212,21 @@ pctl_enter_session(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+static void
+agent_refuse(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
+	                errmsg("the certificate is unknown, expired or revoked")));
+}
+
+/* Its status is the first column of the last answer. */
+static void
+agent_tenant_check(void)
+{
+	if (strcmp(TextDatumGetCString(pctl_spi_value(0, 1, NULL)), "active") != 0)
+		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN), errmsg("the tenant is not active")));
+}
+
 void
 pctl_agent_check(const PctlPrincipal *who, Datum serial)
 {
@@ -224,22 +239,41 @@ pctl_agent_check(const PctlPrincipal *who, Datum serial)
 	    4,
 	    {UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID}};
 	Datum args[4];
-	bool live, active;
 
 	args[0] = UUIDPGetDatum(&who->tenant);
 	args[1] = UUIDPGetDatum(&who->id);
 	args[2] = serial;
 	args[3] = TimestampTzGetDatum(pctl_now());
 	if (pctl_plan_run(&plan, args, NULL, true, 1) != 1)
-		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
-		                errmsg("the certificate is unknown, expired or revoked")));
-	active = strcmp(TextDatumGetCString(pctl_spi_value(0, 1, NULL)), "active") == 0;
-	live = DatumGetBool(pctl_spi_value(0, 2, NULL));
-	if (!live)
-		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
-		                errmsg("the certificate is unknown, expired or revoked")));
-	if (!active)
-		ereport(ERROR, (errcode(ERRCODE_PCTL_FORBIDDEN), errmsg("the tenant is not active")));
+		agent_refuse();
+	if (!DatumGetBool(pctl_spi_value(0, 2, NULL)))
+		agent_refuse();
+	agent_tenant_check();
+}
+
+void
+pctl_agents_check(const pg_uuid_t *tenant, Datum agents, Datum serials, int count)
+{
+	static PctlPlan plan = {
+	    /* Certificates have a serial each, so a pair is found once or not at all. OFFSET 0: one look into
+	     * the index for each. */
+	    "SELECT t.status, (SELECT count(*) FROM unnest($2, $3) u (agent_id, serial), LATERAL ("
+	    "  SELECT FROM probectl.agent_certificate c"
+	    "    JOIN probectl.agent a ON a.tenant_id = c.tenant_id AND a.agent_id = c.agent_id"
+	    "   WHERE c.tenant_id = $1 AND c.serial = u.serial AND c.agent_id = u.agent_id"
+	    "     AND a.tenant_id = $1 AND a.agent_id = u.agent_id"
+	    "     AND a.revoked_at IS NULL AND c.revoked_at IS NULL AND c.not_after > $4 OFFSET 0) s)"
+	    "  FROM probectl.tenant t WHERE t.tenant_id = $1",
+	    4,
+	    {UUIDOID, UUIDARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}};
+	Datum args[4] = {UUIDPGetDatum(tenant), agents, serials, TimestampTzGetDatum(pctl_now())};
+
+	if (count == 0)
+		return;
+	if (pctl_plan_run(&plan, args, NULL, true, 1) != 1 ||
+	    DatumGetInt64(pctl_spi_value(0, 2, NULL)) != count)
+		agent_refuse();
+	agent_tenant_check();
 }
 
 PCTL_FUNCTION(pctl_enter_agent);

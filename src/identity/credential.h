@@ -33,4 +33,7 @@ char *pctl_credential_mint(const char *kind, const pg_uuid_t *tenant, uint8 hash
  */
 void pctl_agent_check(const PctlPrincipal *who, Datum serial);
 
+/* The same of several agents of one tenant: uuid[] and text[] of so many elements, none NULL. */
+void pctl_agents_check(const pg_uuid_t *tenant, Datum agents, Datum serials, int count);
+
 #endif

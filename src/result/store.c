@@ -70,8 +70,9 @@ static const struct
 
 struct ResultStore
 {
-	pg_uuid_t tenant, agent;
-	TimestampTz received_at, oldest, newest;
+	pg_uuid_t tenant;
+	ResultSender *from; /* of the records that come now */
+	TimestampTz oldest, newest;
 	Relation root;
 	EState *estate;
 	ModifyTableState *mtstate;
@@ -81,11 +82,10 @@ struct ResultStore
 	ResultRelInfo *leaf; /* of the slots waiting, or NULL */
 	BulkInsertState bistate;
 	TupleTableSlot *slots[SLOTS_MAX];
+	ResultSender *senders[SLOTS_MAX]; /* of each */
 	int nslots, nslots_made;
 	MemoryContext values;
 	CommandId cid;
-	List *parts;
-	int32 clamped;
 };
 
 static void
@@ -113,15 +113,11 @@ executor_open(ResultStore *s)
 }
 
 ResultStore *
-result_store_begin(const pg_uuid_t *tenant, const pg_uuid_t *agent, TimestampTz received_at)
+result_store_begin(const pg_uuid_t *tenant)
 {
 	ResultStore *s = palloc0(sizeof(*s));
 
 	s->tenant = *tenant;
-	s->agent = *agent;
-	s->received_at = received_at;
-	s->oldest = received_at - (int64) pctl_result_retention * USECS_PER_DAY;
-	s->newest = received_at + PCTL_FUTURE_SECONDS_MAX * USECS_PER_SEC;
 	s->root = table_open(get_relname_relid("result", get_namespace_oid("probectl", false)),
 	                     RowExclusiveLock);
 	if (RelationGetDescr(s->root)->natts != COL_COUNT)
@@ -135,13 +131,21 @@ result_store_begin(const pg_uuid_t *tenant, const pg_uuid_t *agent, TimestampTz 
 	return s;
 }
 
+void
+result_store_from(ResultStore *s, ResultSender *sender)
+{
+	s->from = sender;
+	s->oldest = sender->received_at - (int64) pctl_result_retention * USECS_PER_DAY;
+	s->newest = sender->received_at + PCTL_FUTURE_SECONDS_MAX * USECS_PER_SEC;
+}
+
 static ResultStorePart *
-part_of(ResultStore *s, Oid leaf)
+part_of(ResultSender *sender, Oid leaf)
 {
 	ResultStorePart *part;
 	ListCell *cell;
 
-	foreach (cell, s->parts)
+	foreach (cell, sender->parts)
 	{
 		part = lfirst(cell);
 		if (part->leaf == leaf)
@@ -152,7 +156,7 @@ part_of(ResultStore *s, Oid leaf)
 	part->block_first = InvalidBlockNumber;
 	part->started_min = DT_NOEND;
 	part->started_max = DT_NOBEGIN;
-	s->parts = lappend(s->parts, part);
+	sender->parts = lappend(sender->parts, part);
 	return part;
 }
 
@@ -174,12 +178,10 @@ part_count(ResultStorePart *part, TupleTableSlot *slot)
 static void
 store_flush(ResultStore *s)
 {
-	ResultStorePart *part;
 	MemoryContext old;
 
 	if (s->nslots == 0)
 		return;
-	part = part_of(s, RelationGetRelid(s->leaf->ri_RelationDesc));
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(s->estate));
 	table_multi_insert(s->leaf->ri_RelationDesc, s->slots, s->nslots, s->cid, 0, s->bistate);
 	MemoryContextSwitchTo(old);
@@ -188,7 +190,7 @@ store_flush(ResultStore *s)
 		if (s->leaf->ri_NumIndices > 0)
 			list_free(
 			    ExecInsertIndexTuples(s->leaf, s->slots[i], s->estate, false, false, NULL, NIL));
-		part_count(part, s->slots[i]);
+		part_count(part_of(s->senders[i], RelationGetRelid(s->leaf->ri_RelationDesc)), s->slots[i]);
 		ExecClearTuple(s->slots[i]);
 		ResetPerTupleExprContext(s->estate);
 	}
@@ -321,13 +323,13 @@ started_at(ResultStore *s, const ResultRecord *r)
 	TimestampTz started;
 
 	if (r->start_unix_nano == 0)
-		return s->received_at;
+		return s->from->received_at;
 	started = r->start_unix_nano / 1000 -
 	          (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 	if (started > s->newest)
 	{
-		s->clamped++;
-		return s->received_at;
+		s->from->clamped++;
+		return s->from->received_at;
 	}
 	return started;
 }
@@ -341,9 +343,9 @@ slot_fill(ResultStore *s, TupleTableSlot *slot, const ResultRecord *r, Timestamp
 	memset(slot->tts_isnull, 0, COL_COUNT * sizeof(bool));
 	v[COL_TENANT_ID] = UUIDPGetDatum(&s->tenant);
 	v[COL_TEST_ID] = r->has_test_id ? uuid_datum(r->test_id) : test_id_derive(r);
-	v[COL_AGENT_ID] = UUIDPGetDatum(&s->agent);
+	v[COL_AGENT_ID] = UUIDPGetDatum(s->from->agent);
 	v[COL_STARTED_AT] = TimestampTzGetDatum(started);
-	v[COL_RECEIVED_AT] = TimestampTzGetDatum(s->received_at);
+	v[COL_RECEIVED_AT] = TimestampTzGetDatum(s->from->received_at);
 	v[COL_RESULT_ID] = uuid_datum(r->result_id);
 	v[COL_TYPE] = text_datum(r->canary_type);
 	v[COL_TARGET] = text_datum(r->server_address);
@@ -396,6 +398,7 @@ result_store_add(ResultStore *s, const ResultRecord *record)
 	leaf = leaf_find(s, record, started);
 	if (s->nslots == s->nslots_made)
 		s->slots[s->nslots_made++] = table_slot_create(leaf->ri_RelationDesc, NULL);
+	s->senders[s->nslots] = s->from;
 	slot = s->slots[s->nslots++];
 	if (leaf->ri_RootToPartitionMap != NULL)
 		execute_attr_map_slot(leaf->ri_RootToPartitionMap->attrMap, s->root_slot, slot);
@@ -411,8 +414,8 @@ result_store_add(ResultStore *s, const ResultRecord *record)
 	return NULL;
 }
 
-List *
-result_store_end(ResultStore *s, int32 *clamped)
+void
+result_store_end(ResultStore *s)
 {
 	store_flush(s);
 	leaf_switch(s, NULL);
@@ -424,6 +427,4 @@ result_store_end(ResultStore *s, int32 *clamped)
 	FreeExecutorState(s->estate);
 	table_close(s->root, NoLock);
 	MemoryContextDelete(s->values);
-	*clamped = s->clamped;
-	return s->parts;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL
  *
- * store.h -- writing many results of one agent into their day partitions.
+ * store.h -- writing many results of a tenant's agents into their day partitions.
  *
  * Multi-insert bypasses executor row-level security, CHECK constraints and triggers: the caller has
  * checked privilege and tenant, decode.c the values, and the tenant written is the bound one.
@@ -27,13 +27,23 @@ typedef struct ResultStorePart
 	TimestampTz started_min, started_max;
 } ResultStorePart;
 
-ResultStore *result_store_begin(const pg_uuid_t *tenant, const pg_uuid_t *agent,
-                                TimestampTz received_at);
+/* Who sent the records that follow. Lives until the store is ended. */
+typedef struct ResultSender
+{
+	const pg_uuid_t *agent;
+	TimestampTz received_at;
+	List *parts;   /* out, of ResultStorePart: once the store is ended */
+	int32 clamped; /* out */
+} ResultSender;
+
+ResultStore *result_store_begin(const pg_uuid_t *tenant);
+
+void result_store_from(ResultStore *store, ResultSender *sender);
 
 /* NULL when taken, else the reason why not, as for result_decode. */
 const char *result_store_add(ResultStore *store, const ResultRecord *record);
 
-/* Flushes, closes, returns the parts. Everything lives in the context of begin. */
-List *result_store_end(ResultStore *store, int32 *clamped);
+/* Flushes and closes. Everything lives in the context of begin. */
+void result_store_end(ResultStore *store);
 
 #endif

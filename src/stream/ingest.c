@@ -26,25 +26,10 @@
 #include "identity/permission.h"
 #include "identity/credential.h"
 #include "result/decode.h"
-#include "result/store.h"
-#include "stream/batch.h"
-#include "tenant/context.h"
+#include "stream/ingest.h"
 #include "tenant/fairness.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-
-typedef struct Ingest
-{
-	const char *plane;
-	const char *refused; /* why every record becomes a dead letter; NULL: each is looked at */
-	const PctlPrincipal *who;
-	Batch batch;
-	TimestampTz received_at;
-	PctlPlane number; /* of the plane */
-	int64 committed;  /* mark before this batch */
-	int32 stored, duplicate, malformed, dead_lettered, dropped_attributes, clamped;
-} Ingest;
 
 static PctlPlan position_lock = {
     "SELECT epoch, committed_seq FROM probectl.stream_position"
@@ -71,31 +56,14 @@ static PctlPlan dead_letter_write = {
     9,
     {UUIDOID, UUIDOID, TEXTOID, INT8OID, INT8OID, TEXTOID, BYTEAOID, INT4OID, TIMESTAMPTZOID}};
 static PctlPlan ledger_write = {
-    "INSERT INTO probectl.ledger (tenant_id, received_at, xid, agent_id, plane, epoch, first_seq, "
-    "count, stored, duplicate,"
-    "                             dead_lettered, dropped_attributes, clamped, leaf, block_first, "
-    "block_last, started_min, started_max)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
-    18,
-    {UUIDOID, TIMESTAMPTZOID, INT8OID, UUIDOID, TEXTOID, INT8OID, INT8OID, INT4OID, INT4OID,
-     INT4OID, INT4OID, INT4OID, INT4OID, OIDOID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
+    LEDGER_INSERT
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+    2 + LEDGER_COLUMNS,
+    {UUIDOID, INT8OID, LEDGER_TYPES}};
 
-/* Locks the stream and learns its mark; a new epoch starts from nothing. */
-static void
-position_open(Ingest *in)
+void
+ingest_place(Ingest *in, int64 epoch, int64 committed)
 {
-	Datum args[4] = {UUIDPGetDatum(&in->who->tenant), UUIDPGetDatum(&in->who->id),
-	                 CStringGetTextDatum(in->plane), TimestampTzGetDatum(in->received_at)};
-	int64 epoch;
-
-	if (pctl_plan_run(&position_lock, args, NULL, false, 1) != 1)
-	{
-		pctl_plan_run(&position_make, args, NULL, false, 0);
-		if (pctl_plan_run(&position_lock, args, NULL, false, 1) != 1)
-			elog(ERROR, "the stream has no position");
-	}
-	epoch = DatumGetInt64(pctl_spi_value(0, 1, NULL));
-	in->committed = DatumGetInt64(pctl_spi_value(0, 2, NULL));
 	if ((int64) in->batch.epoch < epoch)
 	{
 		pctl_fairness_refused(&in->who->tenant, in->number, in->batch.count);
@@ -103,19 +71,42 @@ position_open(Ingest *in)
 		                errmsg("the batch is of an epoch before the one that is committed"),
 		                errhint("Register again and take an epoch above stream_epoch.")));
 	}
-	if ((int64) in->batch.epoch > epoch)
-		in->committed = 0;
+	in->committed = (int64) in->batch.epoch > epoch ? 0 : committed;
+}
+
+int64
+ingest_last(const Ingest *in)
+{
+	return Max((int64) in->batch.first_seq + in->batch.count - 1, in->committed);
+}
+
+/* Locks the stream and learns its mark; a new epoch starts from nothing. */
+static void
+position_open(Ingest *in)
+{
+	Datum args[4] = {UUIDPGetDatum(&in->who->tenant), UUIDPGetDatum(&in->who->id),
+	                 CStringGetTextDatum(in->plane), TimestampTzGetDatum(in->from.received_at)};
+
+	if (pctl_plan_run(&position_lock, args, NULL, false, 1) != 1)
+	{
+		pctl_plan_run(&position_make, args, NULL, false, 0);
+		if (pctl_plan_run(&position_lock, args, NULL, false, 1) != 1)
+			elog(ERROR, "the stream has no position");
+	}
+	ingest_place(in, DatumGetInt64(pctl_spi_value(0, 1, NULL)),
+	             DatumGetInt64(pctl_spi_value(0, 2, NULL)));
 }
 
 static void
-position_close(const Ingest *in, int64 committed)
+position_close(const Ingest *in)
 {
-	Datum args[11] = {UUIDPGetDatum(&in->who->tenant),        UUIDPGetDatum(&in->who->id),
-	                  CStringGetTextDatum(in->plane),         TimestampTzGetDatum(in->received_at),
-	                  Int64GetDatum(in->batch.epoch),         Int64GetDatum(committed),
-	                  Int32GetDatum((int32) in->batch.count), Int32GetDatum(in->stored),
-	                  Int32GetDatum(in->duplicate),           Int32GetDatum(in->malformed),
-	                  Int32GetDatum(in->dead_lettered)};
+	Datum args[11] = {
+	    UUIDPGetDatum(&in->who->tenant),        UUIDPGetDatum(&in->who->id),
+	    CStringGetTextDatum(in->plane),         TimestampTzGetDatum(in->from.received_at),
+	    Int64GetDatum(in->batch.epoch),         Int64GetDatum(ingest_last(in)),
+	    Int32GetDatum((int32) in->batch.count), Int32GetDatum(in->stored),
+	    Int32GetDatum(in->duplicate),           Int32GetDatum(in->malformed),
+	    Int32GetDatum(in->dead_lettered)};
 
 	pctl_plan_run(&position_write, args, NULL, false, 0);
 }
@@ -137,19 +128,23 @@ dead_letter(Ingest *in, int64 seq, PbSlice record, const char *reason)
 	args[5] = CStringGetTextDatum(reason);
 	args[6] = PointerGetDatum(bytes);
 	args[7] = Int32GetDatum((int32) record.len);
-	args[8] = TimestampTzGetDatum(in->received_at);
+	args[8] = TimestampTzGetDatum(in->from.received_at);
 	pctl_plan_run(&dead_letter_write, args, NULL, false, 0);
 }
 
-/* Decodes and stores what is past the mark. Returns the parts written. */
-static List *
-records_store(Ingest *in)
+bool
+ingest_records(Ingest *in, ResultStore *store)
 {
 	static ResultRecord decoded; /* 8 kB that is overwritten by every record */
-	ResultStore *store = result_store_begin(&in->who->tenant, &in->who->id, in->received_at);
 	int64 seq = (int64) in->batch.first_seq;
 	PbSlice record;
 
+	if (ingest_last(in) == in->committed)
+	{
+		in->duplicate = (int32) in->batch.count;
+		return false;
+	}
+	result_store_from(store, &in->from);
 	for (; batch_next(&in->batch, &record); seq++)
 	{
 		const char *reason;
@@ -175,65 +170,76 @@ records_store(Ingest *in)
 		in->dropped_attributes += (int32) decoded.identity_attributes;
 		in->stored++;
 	}
-	return result_store_end(store, &in->clamped);
+	return true;
+}
+
+void
+ingest_ledger(const Ingest *in, const ResultStorePart *part, bool first,
+              Datum values[LEDGER_COLUMNS], bool nulls[LEDGER_COLUMNS])
+{
+	const Datum row[LEDGER_COLUMNS] = {TimestampTzGetDatum(in->from.received_at),
+	                                   UUIDPGetDatum(&in->who->id),
+	                                   CStringGetTextDatum(in->plane),
+	                                   Int64GetDatum(in->batch.epoch),
+	                                   Int64GetDatum(in->batch.first_seq),
+	                                   Int32GetDatum(first ? (int32) in->batch.count : 0),
+	                                   Int32GetDatum(part ? part->count : 0),
+	                                   Int32GetDatum(first ? in->duplicate : 0),
+	                                   Int32GetDatum(first ? in->malformed + in->dead_lettered : 0),
+	                                   Int32GetDatum(first ? in->dropped_attributes : 0),
+	                                   Int32GetDatum(first ? in->from.clamped : 0),
+	                                   ObjectIdGetDatum(part ? part->leaf : InvalidOid),
+	                                   Int64GetDatum(part ? (int64) part->block_first : 0),
+	                                   Int64GetDatum(part ? (int64) part->block_last : -1),
+	                                   TimestampTzGetDatum(part ? part->started_min : 0),
+	                                   TimestampTzGetDatum(part ? part->started_max : 0)};
+
+	memcpy(values, row, sizeof(row));
+	memset(nulls, 0, LEDGER_COLUMNS * sizeof(bool));
+	nulls[LEDGER_COLUMNS - 2] = nulls[LEDGER_COLUMNS - 1] = part == NULL;
+}
+
+static void
+ledger_row(const Ingest *in, const ResultStorePart *part, bool first)
+{
+	char nulls[2 + LEDGER_COLUMNS + 1] = "                  ";
+	bool missing[LEDGER_COLUMNS];
+	Datum args[2 + LEDGER_COLUMNS] = {
+	    UUIDPGetDatum(&in->who->tenant),
+	    Int64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId()))};
+
+	ingest_ledger(in, part, first, args + 2, missing);
+	for (int i = 0; i < LEDGER_COLUMNS; i++)
+		if (missing[i])
+			nulls[2 + i] = 'n';
+	pctl_plan_run(&ledger_write, args, nulls, false, 0);
 }
 
 /* One row for each leaf; the batch's counts stand in the first. A batch that stored nothing but
  * had dead letters still gets its row: what was received is never invisible. */
 static void
-ledger_row(const Ingest *in, const ResultStorePart *part, bool first)
-{
-	char nulls[19] = "                  ";
-	Datum args[18] = {UUIDPGetDatum(&in->who->tenant),
-	                  TimestampTzGetDatum(in->received_at),
-	                  Int64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId())),
-	                  UUIDPGetDatum(&in->who->id),
-	                  CStringGetTextDatum(in->plane),
-	                  Int64GetDatum(in->batch.epoch),
-	                  Int64GetDatum(in->batch.first_seq),
-	                  Int32GetDatum(first ? (int32) in->batch.count : 0),
-	                  Int32GetDatum(part ? part->count : 0),
-	                  Int32GetDatum(first ? in->duplicate : 0),
-	                  Int32GetDatum(first ? in->malformed + in->dead_lettered : 0),
-	                  Int32GetDatum(first ? in->dropped_attributes : 0),
-	                  Int32GetDatum(first ? in->clamped : 0),
-	                  ObjectIdGetDatum(part ? part->leaf : InvalidOid),
-	                  Int64GetDatum(part ? (int64) part->block_first : 0),
-	                  Int64GetDatum(part ? (int64) part->block_last : -1),
-	                  TimestampTzGetDatum(part ? part->started_min : 0),
-	                  TimestampTzGetDatum(part ? part->started_max : 0)};
-
-	if (part == NULL)
-		nulls[16] = nulls[17] = 'n';
-	pctl_plan_run(&ledger_write, args, nulls, false, 0);
-}
-
-static void
-ledger_rows(const Ingest *in, List *parts)
+ledger_rows(const Ingest *in)
 {
 	ListCell *cell;
 
-	if (parts == NIL)
+	if (in->from.parts == NIL)
 		ledger_row(in, NULL, true);
-	foreach (cell, parts)
+	foreach (cell, in->from.parts)
 		ledger_row(in, lfirst(cell), foreach_current_index(cell) == 0);
 }
 
-/* What a producer is told of its batch. */
-#define ANSWER_COLUMNS 5
-
-static void
-answer_fill(const Ingest *in, int64 committed, Datum values[ANSWER_COLUMNS])
+void
+ingest_answer(const Ingest *in, Datum values[ANSWER_COLUMNS])
 {
 	values[0] = Int64GetDatum(in->batch.epoch);
-	values[1] = Int64GetDatum(committed);
+	values[1] = Int64GetDatum(ingest_last(in));
 	values[2] = Int32GetDatum(in->stored);
 	values[3] = Int32GetDatum(in->duplicate);
 	values[4] = Int32GetDatum(in->malformed + in->dead_lettered);
 }
 
 static Datum
-ingest_answer(FunctionCallInfo fcinfo, const Ingest *in, int64 committed)
+answer_datum(FunctionCallInfo fcinfo, const Ingest *in)
 {
 	TupleDesc desc;
 	Datum values[ANSWER_COLUMNS];
@@ -241,7 +247,7 @@ ingest_answer(FunctionCallInfo fcinfo, const Ingest *in, int64 committed)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	answer_fill(in, committed, values);
+	ingest_answer(in, values);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
@@ -274,36 +280,31 @@ plane_find(const char *name)
 	                errdetail("field: plane")));
 }
 
-/* Everything past the mark; returns the mark after it. */
-static int64
+static void
 batch_take(Ingest *in)
 {
-	int64 last = (int64) in->batch.first_seq + in->batch.count - 1;
-	bool news;
+	ResultStore *store;
 
 	position_open(in);
-	news = last > in->committed;
-	if (news)
-		ledger_rows(in, records_store(in));
-	else
+	/* A batch that is there already needs no store. */
+	store = ingest_last(in) > in->committed ? result_store_begin(&in->who->tenant) : NULL;
+	if (ingest_records(in, store))
 	{
-		in->duplicate = (int32) in->batch.count;
-		ledger_rows(in, NIL);
-	}
-	position_close(in, Max(last, in->committed));
-	if (news)
+		result_store_end(store);
 		pctl_worker_wake_at_commit();
-	return Max(last, in->committed);
+	}
+	ledger_rows(in);
+	position_close(in);
 }
 
-/* Reads the envelope and asks the tenant's budget. */
-static void
+void
 ingest_open(Ingest *in, bytea *bytes)
 {
 	in->number = plane_find(in->plane);
 	envelope_read(in, bytes);
 	pctl_fairness_results(&in->who->tenant, in->number, in->batch.count, VARSIZE_ANY_EXHDR(bytes));
-	in->received_at = pctl_now();
+	in->from.agent = &in->who->id;
+	in->from.received_at = pctl_now();
 }
 
 PCTL_FUNCTION(pctl_ingest);
@@ -315,7 +316,6 @@ pctl_ingest(PG_FUNCTION_ARGS)
 	bytea *bytes = PG_GETARG_BYTEA_PP(1);
 	Ingest in = {.plane = text_to_cstring(PG_GETARG_TEXT_PP(0)), .who = pctl_principal()};
 	PctlTrusted saved;
-	int64 last;
 
 	if (in.who == NULL || in.who->kind != PCTL_PRINCIPAL_AGENT)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_UNAUTHENTICATED),
@@ -324,70 +324,10 @@ pctl_ingest(PG_FUNCTION_ARGS)
 	ingest_open(&in, bytes);
 	pctl_trusted_begin(&saved);
 	SPI_connect();
-	last = batch_take(&in);
+	batch_take(&in);
 	SPI_finish();
 	pctl_trusted_end(&saved);
-	return ingest_answer(fcinfo, &in, last);
-}
-
-/* Elements of an array argument that may hold no NULL; *count is of all the arrays. */
-static Datum *
-batch_array(FunctionCallInfo fcinfo, int arg, Oid type, int16 len, bool by_value, char align,
-            int *count)
-{
-	Datum *values;
-	int n;
-
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(arg), type, len, by_value, align, &values, NULL, &n);
-	if (*count >= 0 && n != *count)
-		ereport(ERROR, (errcode(ERRCODE_PCTL_INVALID), errmsg("the lists differ in length")));
-	*count = n;
-	return values;
-}
-
-PCTL_FUNCTION(pctl_ingest_agents);
-
-/*
- * probectl.ingest_agents(tenant uuid, agents uuid[], serials text[], planes text[], batches bytea[])
- *
- * Each batch as enter_agent and ingest would take it, all in this transaction: for small batches of
- * many agents, whose commits would cost more than they do. It is all or nothing, so the caller sends them
- * one by one when one of them is refused. Leaves the transaction with no principal: nothing
- * can be read in it.
- */
-Datum
-pctl_ingest_agents(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	int count = -1;
-	Datum *agents = batch_array(fcinfo, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &count);
-	Datum *serials = batch_array(fcinfo, 2, TEXTOID, -1, false, TYPALIGN_INT, &count);
-	Datum *planes = batch_array(fcinfo, 3, TEXTOID, -1, false, TYPALIGN_INT, &count);
-	Datum *batches = batch_array(fcinfo, 4, BYTEAOID, -1, false, TYPALIGN_INT, &count);
-	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_AGENT};
-	PctlTrusted saved;
-
-	InitMaterializedSRF(fcinfo, 0);
-	who.tenant = *PG_GETARG_UUID_P(0);
-	pctl_context_bind_tenant(&who.tenant);
-	pctl_trusted_begin(&saved);
-	SPI_connect();
-	for (int i = 0; i < count; i++)
-	{
-		bytea *bytes = DatumGetByteaPP(batches[i]);
-		Ingest in = {.plane = TextDatumGetCString(planes[i]), .who = &who};
-		Datum values[ANSWER_COLUMNS];
-		bool nulls[ANSWER_COLUMNS] = {false};
-
-		who.id = *DatumGetUUIDP(agents[i]);
-		pctl_agent_check(&who, serials[i]);
-		ingest_open(&in, bytes);
-		answer_fill(&in, batch_take(&in), values);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
-	SPI_finish();
-	pctl_trusted_end(&saved);
-	return (Datum) 0;
+	return answer_datum(fcinfo, &in);
 }
 
 static PctlPlan certificate_find = {"SELECT FROM probectl.agent_certificate"
@@ -410,23 +350,23 @@ pctl_ingest_refused(PG_FUNCTION_ARGS)
 	             .who = &who};
 	Datum args[3] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
 	PctlTrusted saved;
-	int64 last;
 
 	who.tenant = *PG_GETARG_UUID_P(0);
 	who.id = *PG_GETARG_UUID_P(1);
 	in.number = PCTL_PLANE_NETWORK; /* what is not known yet is counted there when it is none */
 	envelope_read(&in, PG_GETARG_BYTEA_PP(4));
-	in.received_at = pctl_now();
+	in.from.agent = &who.id;
+	in.from.received_at = pctl_now();
 	pctl_context_bind_tenant(&who.tenant);
 	pctl_trusted_begin(&saved);
 	SPI_connect();
 	if (pctl_plan_run(&certificate_find, args, NULL, true, 1) != 1)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND),
 		                errmsg("the agent never had such a certificate")));
-	last = batch_take(&in);
+	batch_take(&in);
 	SPI_finish();
 	pctl_trusted_end(&saved);
-	return ingest_answer(fcinfo, &in, last);
+	return answer_datum(fcinfo, &in);
 }
 
 static PctlPlan letter_lock = {
@@ -487,7 +427,10 @@ pctl_dead_letter_replay(PG_FUNCTION_ARGS)
 {
 	static ResultRecord decoded;
 	PctlPrincipal who = {.kind = PCTL_PRINCIPAL_NONE, .tenant = *pctl_tenant_required()};
-	Ingest in = {.who = &who, .received_at = pctl_now(), .stored = 1, .dead_lettered = -1};
+	Ingest in = {.who = &who,
+	             .from = {.agent = &who.id, .received_at = pctl_now()},
+	             .stored = 1,
+	             .dead_lettered = -1};
 	Datum args[3] = {UUIDPGetDatum(&who.tenant), PG_GETARG_DATUM(0)};
 	Datum position_args[3];
 	MemoryContext outer = CurrentMemoryContext;
@@ -504,14 +447,16 @@ pctl_dead_letter_replay(PG_FUNCTION_ARGS)
 	if (pctl_plan_run(&letter_lock, args, NULL, false, 1) != 1)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND), errmsg("there is no such dead letter")));
 	letter_open(&in, &who, &record);
-	store = result_store_begin(&who.tenant, &who.id, in.received_at);
+	store = result_store_begin(&who.tenant);
+	result_store_from(store, &in.from);
 	reason = result_decode(&decoded, record);
 	if (reason == NULL)
 		reason = result_store_add(store, &decoded);
+	result_store_end(store);
 	if (reason == NULL)
 	{
 		in.dropped_attributes = (int32) decoded.identity_attributes;
-		ledger_rows(&in, result_store_end(store, &in.clamped));
+		ledger_rows(&in);
 		position_args[0] = args[0];
 		position_args[1] = UUIDPGetDatum(&who.id);
 		position_args[2] = CStringGetTextDatum(in.plane);
@@ -521,7 +466,6 @@ pctl_dead_letter_replay(PG_FUNCTION_ARGS)
 	}
 	else
 	{
-		result_store_end(store, &in.clamped);
 		args[2] = CStringGetTextDatum(reason);
 		pctl_plan_run(&letter_reason, args, NULL, false, 0);
 	}
