@@ -45,6 +45,8 @@
 #define BLOCKED_MS          10000 /* a stopped database is left alone this long */
 #define STOP_WAIT_MS        5000
 #define LAUNCHER_NAPTIME_MS 10000
+#define BUSY_FACTOR         3    /* a spaced worker works at most a third of the time */
+#define BUSY_SPACING_MAX_MS 2000 /* unless that would keep work waiting longer than this */
 
 static const struct
 {
@@ -344,17 +346,30 @@ extension_present(void)
 	return present;
 }
 
+/* Time from pass to pass, of which the last took so many milliseconds. A pass over much costs less of each than
+ * one over little, so under load they come less often. */
+static long
+worker_spacing(int kind, long took)
+{
+	const int *least = worker_kinds[kind].spacing_ms;
+
+	if (least == NULL)
+		return 0;
+	return Max(*least, Min(took * BUSY_FACTOR, BUSY_SPACING_MAX_MS));
+}
+
 /* Waits for work: nap milliseconds or a wake-up, but never less than the kind's spacing. */
 static void
 worker_wait(int kind, TimestampTz began, long nap)
 {
-	const int *spacing = worker_kinds[kind].spacing_ms;
+	long took = TimestampDifferenceMilliseconds(began, GetCurrentTimestamp());
+	long spacing = worker_spacing(kind, took);
 	bool woken = false;
 
+	nap = Max(nap, spacing - took);
 	for (;;)
 	{
-		long elapsed = TimestampDifferenceMilliseconds(began, GetCurrentTimestamp());
-		long rest = spacing != NULL ? *spacing - elapsed : 0;
+		long rest = spacing - TimestampDifferenceMilliseconds(began, GetCurrentTimestamp());
 
 		if (woken && rest <= 0)
 			return;

@@ -17,7 +17,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define PARTS_MAX 2000 /* ledger rows worked in by one pass */
+#define PARTS_MAX 20000 /* ledger rows worked in by one pass; 1 MB */
 
 static PctlPlan cursor_read = {
     "SELECT next_xid FROM probectl_internal.worker_cursor WHERE name = $1", 1, {TEXTOID}};
