@@ -28,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ingest/gather.h"
 #include "ingest/group.h"
 #include "ingest/stats.h"
 #include "lib/log.h"
@@ -137,6 +138,15 @@ enum db_step
 	STEP_END,
 };
 
+/* What waits, by what it may go to. They take turns, so that none waits for all of another. */
+enum queue
+{
+	QUEUE_CALLS,
+	QUEUE_BATCHES, /* large ones, and those that go alone */
+	QUEUE_SMALL,   /* small batches, which wait for company (gather.h) */
+	QUEUES,
+};
+
 struct db_queue
 {
 	struct db_request *head, **tail;
@@ -153,6 +163,7 @@ struct db_conn
 	int64_t since; /* monotonic ms: entered this state */
 	int backoff_ms;
 	struct db_queue flight;
+	int smalls; /* of those in flight that were small batches */
 };
 
 struct db
@@ -165,10 +176,12 @@ struct db
 	int inbox_fd;
 	pthread_mutex_t inbox_lock; /* guards inbox only */
 	struct db_queue inbox;
-	struct db_queue small, bulk; /* not sent yet */
-	bool bulk_turn;
-	bool away_logged; /* one line per outage */
-	bool greeted;     /* it was there once */
+	struct db_queue queues[QUEUES]; /* not sent yet */
+	int turn;                       /* of the queues */
+	struct gather gather;
+	struct event *gathered; /* the oldest small batch has waited long enough */
+	bool away_logged;       /* one line per outage */
+	bool greeted;           /* it was there once */
 	bool aborted;
 	_Atomic int ready;
 	uint64_t faults;
@@ -525,6 +538,7 @@ conn_lost(struct db_conn *conn, const char *why)
 	{
 		/* The copy's tail may point into the original's head. */
 		queue_init(&conn->flight);
+		conn->smalls = 0;
 		while ((request = orphans.head) != NULL)
 		{
 			orphans.head = request->next;
@@ -641,6 +655,7 @@ conn_answers(struct db_conn *conn)
 		if (request_step(request, request->step, &item) == STEP_END)
 		{
 			queue_take(&conn->flight);
+			conn->smalls -= request->small;
 			request_complete(request);
 		}
 	}
@@ -769,8 +784,10 @@ conn_timer(evutil_socket_t fd, short what, void *arg)
 
 /* ---- the whole ---- */
 
+/* A small batch takes a connection that has no other in flight: behind that one it would wait as long, and
+ * meanwhile others join it. Large ones it does not wait for, or a flood of them would hold it up for ever. */
 static struct db_conn *
-db_idlest(struct db *db)
+db_idlest(struct db *db, bool small)
 {
 	struct db_conn *best = NULL;
 
@@ -779,6 +796,7 @@ db_idlest(struct db *db)
 		struct db_conn *conn = &db->conns[i];
 
 		if (conn->state == CONN_READY && conn->flight.count < DB_WINDOW &&
+		    !(small && conn->smalls > 0) &&
 		    (best == NULL || conn->flight.count < best->flight.count))
 			best = conn;
 	}
@@ -803,7 +821,7 @@ group_answered(struct db_request *request)
 		else if (request->refused)
 		{
 			member->alone = true;
-			queue_put(&db->bulk, member);
+			queue_put(&db->queues[QUEUE_BATCHES], member);
 		}
 		else
 			request_unavailable(member, request->message);
@@ -813,16 +831,16 @@ group_answered(struct db_request *request)
 
 /* What waits of the same tenant goes with it. Others keep their places. */
 static struct db_request *
-bulk_share(struct db *db, struct db_request *first)
+queue_share(struct db *db, struct db_queue *queue, struct db_request *first)
 {
 	struct db_queue rest;
 	struct db_request *request;
 	struct group *group = NULL;
 
-	if (first == NULL || db->bulk.count == 0 || db->ready == 0 || !group_may(first))
+	if (first == NULL || queue->count == 0 || db->ready == 0 || !group_may(first))
 		return first;
 	queue_init(&rest);
-	while ((request = queue_take(&db->bulk)) != NULL)
+	while ((request = queue_take(queue)) != NULL)
 	{
 		bool shares = strcmp(request->tenant, first->tenant) == 0 && group_may(request);
 
@@ -832,7 +850,7 @@ bulk_share(struct db *db, struct db_request *first)
 			queue_put(&rest, request);
 	}
 	if (rest.count > 0)
-		db->bulk = rest; /* its tail is in a request, so it may move */
+		*queue = rest; /* its tail is in a request, so it may move */
 	if (group == NULL)
 		return first;
 	group->request.owner = db;
@@ -842,16 +860,46 @@ bulk_share(struct db *db, struct db_request *first)
 	return &group->request;
 }
 
-/* Small calls and batches take turns, so that neither waits for all of the other. */
-static struct db_request *
-db_next(struct db *db)
+/* Milliseconds until the oldest small batch has waited long enough; not above 0: it has. */
+static int64_t
+small_wait(const struct db *db)
 {
-	struct db_queue *queue = db->bulk_turn ? &db->bulk : &db->small;
+	return db->queues[QUEUE_SMALL].head->queued_at + gather_wait(&db->gather) - now_ms();
+}
 
-	if (queue->count == 0)
-		queue = db->bulk_turn ? &db->small : &db->bulk;
-	db->bulk_turn = queue == &db->small;
-	return queue == &db->bulk ? bulk_share(db, queue_take(queue)) : queue_take(queue);
+/* What goes next, and where; NULL: nothing can. */
+static struct db_request *
+db_next(struct db *db, struct db_conn **conn)
+{
+	for (int i = 0; i < QUEUES; i++)
+	{
+		enum queue which = (enum queue)((db->turn + i) % QUEUES);
+		struct db_queue *queue = &db->queues[which];
+		bool small = which == QUEUE_SMALL;
+		struct db_request *request;
+
+		if (queue->count == 0 || (small && small_wait(db) > 0) ||
+		    (*conn = db_idlest(db, small)) == NULL)
+			continue;
+		db->turn = (which + 1) % QUEUES;
+		request = queue_take(queue);
+		if (which != QUEUE_CALLS)
+			request = queue_share(db, queue, request);
+		request->small = small;
+		return request;
+	}
+	return NULL;
+}
+
+/* Calls again when the oldest small batch has waited long enough. */
+static void
+db_gather(struct db *db)
+{
+	int64_t wait = db->queues[QUEUE_SMALL].count > 0 ? small_wait(db) : 0;
+	struct timeval time = {wait / 1000, wait % 1000 * 1000};
+
+	if (wait > 0 && !event_pending(db->gathered, EV_TIMEOUT, NULL))
+		event_add(db->gathered, &time);
 }
 
 static void
@@ -860,13 +908,11 @@ db_schedule(struct db *db)
 	struct db_conn *conn;
 	struct db_request *request;
 
-	while (db->ready > 0 && db->small.count + db->bulk.count > 0)
+	/* What cannot go now goes with an answer, which calls again, or in time (db_gather). */
+	while ((request = db_next(db, &conn)) != NULL)
 	{
-		conn = db_idlest(db);
-		if (conn == NULL)
-			return; /* all windows are full; an answer calls again */
-		request = db_next(db);
 		queue_put(&conn->flight, request);
+		conn->smalls += request->small;
 		if (!request_send(conn->pg, request))
 		{
 			conn_lost(conn, NULL); /* calls again */
@@ -874,9 +920,29 @@ db_schedule(struct db *db)
 		}
 		conn_flush(conn);
 	}
-	if (db->ready == 0)
-		while ((request = db_next(db)) != NULL)
+	db_gather(db);
+	for (int i = 0; i < QUEUES && db->ready == 0; i++)
+		while ((request = queue_take(&db->queues[i])) != NULL)
 			request_unavailable(request, "the database cannot be reached, try again later");
+}
+
+static void
+db_queue_put(struct db *db, struct db_request *request)
+{
+	enum queue queue = !request->bulk         ? QUEUE_CALLS
+	                   : group_small(request) ? QUEUE_SMALL
+	                                          : QUEUE_BATCHES;
+
+	request->queued_at = now_ms();
+	if (queue == QUEUE_SMALL)
+		gather_count(&db->gather, request->queued_at);
+	queue_put(&db->queues[queue], request);
+}
+
+static void
+db_gathered(evutil_socket_t fd, short what, void *arg)
+{
+	db_schedule(arg);
 }
 
 static void
@@ -897,7 +963,7 @@ db_inbox(evutil_socket_t fd, short what, void *arg)
 	for (request = inbox.count > 0 ? inbox.head : NULL; request != NULL; request = next)
 	{
 		next = request->next;
-		queue_put(request->bulk ? &db->bulk : &db->small, request);
+		db_queue_put(db, request);
 	}
 	db_schedule(db);
 }
@@ -960,14 +1026,16 @@ db_start(struct event_base *base, const struct db_settings *settings)
 	db->settings = *settings;
 	db->conninfo = mem_strdup(settings->conninfo);
 	queue_init(&db->inbox);
-	queue_init(&db->small);
-	queue_init(&db->bulk);
+	for (int i = 0; i < QUEUES; i++)
+		queue_init(&db->queues[i]);
 	pthread_mutex_init(&db->inbox_lock, NULL);
 	db->inbox_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	db->inbox_event = event_new(base, db->inbox_fd, EV_READ | EV_PERSIST, db_inbox, db);
 	db->tick = event_new(base, -1, EV_PERSIST, db_tick, db);
-	if (db->inbox_fd < 0 || db->inbox_event == NULL || event_add(db->inbox_event, NULL) != 0 ||
-	    db->tick == NULL || event_add(db->tick, &second) != 0)
+	db->gathered = event_new(base, -1, 0, db_gathered, db);
+	if (db->inbox_fd < 0 || db->gathered == NULL || db->inbox_event == NULL ||
+	    event_add(db->inbox_event, NULL) != 0 || db->tick == NULL ||
+	    event_add(db->tick, &second) != 0)
 		log_fatal("database", NULL, "cannot make its events: %s", strerror(errno));
 
 	db->conns = mem_array((size_t) settings->connections + 1, sizeof(*db->conns));
@@ -1011,6 +1079,7 @@ db_free(struct db *db)
 		event_free(db->conns[i].timer);
 	event_free(db->inbox_event);
 	event_free(db->tick);
+	event_free(db->gathered);
 	close(db->inbox_fd);
 	pthread_mutex_destroy(&db->inbox_lock);
 	free(db->conns);

@@ -105,8 +105,9 @@ struct db_request
 	bool failed;
 	bool refused; /* the server said why, as opposed to being lost */
 	bool alone;   /* was in a group that was refused */
+	bool small;   /* it, or the group, came from the queue of small batches */
 	struct group *group;
-	int64_t sent_at;
+	int64_t queued_at, sent_at; /* monotonic ms */
 };
 
 struct db_settings

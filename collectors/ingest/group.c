@@ -46,6 +46,12 @@ request_bytes(const struct db_request *request)
 	return bytes;
 }
 
+bool
+group_small(const struct db_request *request)
+{
+	return group_may(request) && request_bytes(request) <= GROUP_BYTES_SMALL;
+}
+
 struct group *
 group_new(struct db_request *first)
 {

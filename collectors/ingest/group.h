@@ -17,6 +17,7 @@
 
 #define GROUP_MEMBERS_MAX 64
 #define GROUP_BYTES_MAX   (1024 * 1024)
+#define GROUP_BYTES_SMALL 4096 /* about ten results */
 
 struct group
 {
@@ -30,6 +31,9 @@ struct group
 
 /* Whether the request may share a transaction: batches only, not from the bus, not refused before. */
 bool group_may(const struct db_request *request);
+
+/* Whether it costs more to take than it has in it, so that company is worth waiting for. */
+bool group_small(const struct db_request *request);
 
 struct group *group_new(struct db_request *first);
 

@@ -6,6 +6,7 @@ ingest_SRCS = \
 	ingest/stream.c \
 	ingest/pull.c \
 	ingest/entry.c \
+	ingest/gather.c \
 	ingest/group.c \
 	ingest/unary.c \
 	ingest/rotate.c \

@@ -1011,3 +1011,28 @@ def test_a_revoked_agent_among_others_is_cut_alone(world, ingest):
     assert [stream.code for i, stream in enumerate(streams) if i != 3] == [Code.OK] * 7
     assert streams[3].code in (Code.UNAUTHENTICATED, Code.PERMISSION_DENIED)
     assert [world.stored(agent) for agent in agents] == [(0, 0) if i == 3 else (2, 2) for i in range(8)]
+
+
+def test_a_small_batch_does_not_wait_for_a_flood_of_large_ones(world, ingest):
+    one = ingest(connections=1)
+    agents = [world.agent() for _ in range(6)]
+    quiet = world.agent(world.other)
+    producers = [world.producer(one, agent) for agent in [*agents, quiet]]
+    blocked = Blocked(world.database)
+    try:
+        streams = [producer.stream() for producer in producers]
+        for stream in streams[:-1]:
+            for i in range(40):
+                stream.send(world.messages.request(1, 1 + i * 250, world.messages.results(250)))
+        wait_until("the flood is there", lambda: one.metric("probectl_ingest_batches_received_total") >= 24)
+        streams[-1].send(world.messages.request(1, 1, world.messages.results(1)))
+        wait_until("the small one is there", lambda: one.metric("probectl_ingest_batches_received_total") >= 25)
+    finally:
+        blocked.release()
+    streams[-1].wait_acks(1)
+    flooded = sum(len(stream.acks) for stream in streams[:-1])
+    assert [stream.finish() for stream in streams] == [Code.OK] * 7
+    for producer in producers:
+        producer.__exit__()
+    assert flooded < 6 * 40
+    assert [world.stored(agent) for agent in [*agents, quiet]] == [(10000, 10000)] * 6 + [(1, 1)]
