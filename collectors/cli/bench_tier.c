@@ -129,6 +129,8 @@ run(const struct bench_env *env, json_t *out)
 	                         .agent_count = tier->tenants * tier->agents,
 	                         .seconds = env->seconds ? env->seconds : SECONDS_DEFAULT,
 	                         .rate = tier->rate,
+	                         /* Tenant by tenant, as agents of different ones are not in step. */
+	                         .stride = tier->agents,
 	                         .batch = tier->batch,
 	                         .watch = watch_take,
 	                         .watch_arg = &watch};

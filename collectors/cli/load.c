@@ -330,6 +330,16 @@ static const struct grpc_conn_ops producer_conn_ops = {producer_up, producer_dow
 
 /* ---- the run ---- */
 
+/* In turn, so that every agent sends as often as the next. */
+static struct producer *
+load_turn(const struct load *load)
+{
+	int stride = load->plan->stride > 0 ? load->plan->stride : 1;
+	int leaps = load->plan->agent_count / stride;
+
+	return &load->producers[load->turn % leaps * stride + load->turn / leaps];
+}
+
 static void
 load_tick(evutil_socket_t fd, short what, void *arg)
 {
@@ -349,10 +359,9 @@ load_tick(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	load->allowed = (uint64_t) ((double) spent / 1e9 * (double) plan->rate);
-	/* In turn, so that every agent sends as often as the next. */
 	for (int i = 0; i < plan->agent_count && !load->failed; i++)
 	{
-		struct producer *p = &load->producers[load->turn];
+		struct producer *p = load_turn(load);
 
 		if (plan->rate > 0 && load->sent + (uint64_t) load->batch > load->allowed)
 			break;

@@ -36,6 +36,7 @@ struct load_plan
 	int64_t seconds;      /* of sending; what is under way is waited for afterwards */
 	uint64_t first_batch; /* its number: different for runs whose results meet in one table */
 	int64_t rate;         /* results a second of all agents; 0 = no limit */
+	int stride;           /* with a rate: agents from one that sends to the next; 0 = 1 */
 	int batch;            /* records, at most and by default LOAD_BATCH_RECORDS */
 	/* When the measurement begins, every ten seconds of it, and at its end; may be NULL. */
 	void (*watch)(void *arg);
