@@ -10,6 +10,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -502,6 +503,7 @@ load_run(const struct load_plan *plan, struct load_figures *figures, char *err, 
 {
 	struct load load = {.plan = plan, .err = err, .errlen = errlen};
 
+	signal(SIGPIPE, SIG_IGN); /* a connection that ingest closes is told, not the end */
 	load.batch = plan->batch > 0 && plan->batch < LOAD_BATCH_RECORDS ? plan->batch
 	                                                                 : LOAD_BATCH_RECORDS;
 	load.base = event_base_new();
