@@ -46,11 +46,13 @@ SRCS := \
 	src/metric/derive.c \
 	src/metric/ending.c \
 	src/metric/fold.c \
+	src/metric/hot.c \
 	src/metric/permit.c \
 	src/metric/query.c \
 	src/metric/run.c \
 	src/metric/samples.c \
 	src/metric/series.c \
+	src/metric/sheet.c \
 	src/metric/sketch.c \
 	src/metric/store.c \
 	src/remote/batch.c \

@@ -474,6 +474,56 @@ CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "x", "start": "
 CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "x", "query": "up"}');
 CALL regress.ask(:'viewer_token', '/v1/metrics/query', '{"name": "probectl_probe_one", "start": "2100-01-15T00:00:00Z", "end": "2100-01-15T12:00:00Z", "step": "1"}');
 CALL regress.ask(:'viewer_token', '/v1/metrics/series', '{"after": "x"}');
+-- A series that is deleted takes what waits for compaction along, out of rows that others share, and begins anew when it is registered again.
+CREATE FUNCTION regress.share(tenant uuid, which integer[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM probectl_internal.tenant_bind(tenant);
+  INSERT INTO probectl.metric_series (tenant_id, series_id, hash, name, labels, first_seen, last_seen)
+    SELECT tenant, ('04000000-0000-8000-8000-00000000000' || i)::uuid, sha256(convert_to('shared' || i, 'UTF8')), 'shared', '{}', probectl.clock_now(), probectl.clock_now() FROM unnest(which) i;
+END
+$$;
+CREATE VIEW regress.shared AS SELECT h.bucket, h.n, h.samples AS of_row, right(c.series_id::text, 1) AS series, c.samples, c.t0, c.t1
+  FROM probectl.metric_hot h, LATERAL probectl_internal.metric_hot_content(h.data) c WHERE c.series_id::text LIKE '04000000-0000-8000-8000-%' ORDER BY h.xid, h.n, c.series_id;
+BEGIN; SELECT regress.share(:'b', '{1,2,3}'); COMMIT;
+BEGIN;
+SELECT probectl.enter_tenant(:'b') \g /dev/null
+SELECT probectl.metric_append(string_agg(regress.packed(series_id, ARRAY['2100-01-15 11:00:00+00', '2100-01-15 11:01:00+00']::timestamptz[], ARRAY[1, 2]::double precision[]), '')) FROM probectl.metric_series WHERE name = 'shared';
+SELECT probectl.metric_append(string_agg(regress.packed(series_id, ARRAY['2100-01-15 11:02:00+00']::timestamptz[], ARRAY[3]::double precision[]), '')) FROM probectl.metric_series WHERE name = 'shared';
+SELECT probectl.metric_append(regress.packed('04000000-0000-8000-8000-000000000002', ARRAY['2100-01-15 11:03:00+00']::timestamptz[], ARRAY[4]::double precision[]));
+COMMIT;
+SELECT * FROM regress.shared;
+BEGIN;
+SELECT probectl_internal.tenant_bind(:'b') \g /dev/null
+DELETE FROM probectl.metric_series WHERE tenant_id = :'b' AND series_id = '04000000-0000-8000-8000-000000000002';
+SELECT * FROM regress.shared;
+COMMIT;
+BEGIN;
+SELECT regress.share(:'b', '{2}');
+SELECT right(s.series_id::text, 1) AS series, r.* FROM probectl.metric_series s LEFT JOIN LATERAL probectl.metric_read(s.series_id, '2100-01-15 00:00:00+00', '2100-01-16 00:00:00+00') r ON true WHERE s.tenant_id = :'b' AND s.name = 'shared' ORDER BY 1, 2;
+COMMIT;
+-- What a transaction adds and takes back between two looks is seen as it is at each.
+BEGIN;
+SELECT probectl.enter_tenant(:'b') \g /dev/null
+SAVEPOINT s;
+SELECT probectl.metric_append(regress.packed('04000000-0000-8000-8000-000000000001', ARRAY['2100-01-15 11:09:00+00']::timestamptz[], ARRAY[9]::double precision[]));
+SELECT count(*) FROM probectl.metric_read('04000000-0000-8000-8000-000000000001', '2100-01-15 00:00:00+00', '2100-01-16 00:00:00+00');
+ROLLBACK TO s;
+SELECT count(*) FROM probectl.metric_read('04000000-0000-8000-8000-000000000001', '2100-01-15 00:00:00+00', '2100-01-16 00:00:00+00');
+COMMIT;
+-- Of no series, should it be, is nothing in the way: compaction drops it.
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM probectl.metric_series WHERE tenant_id = :'b' AND series_id = '04000000-0000-8000-8000-000000000003';
+COMMIT;
+BEGIN;
+SET LOCAL probectl.clock = '2100-01-15T12:20:00Z';
+SELECT probectl_internal.tenant_bind(:'b') \g /dev/null
+SELECT probectl_internal.metric_compact(100) >= 2 AS compacted;
+SELECT right(series_id::text, 1) AS series, level, samples FROM probectl.metric_chunk WHERE tenant_id = :'b' AND series_id::text LIKE '04000000-0000-8000-8000-%' ORDER BY 1, 2;
+SELECT * FROM regress.shared;
+COMMIT;
+DROP VIEW regress.shared;
+DROP FUNCTION regress.share(uuid, integer[]);
 DROP PROCEDURE regress.ask(text, text, jsonb, text, text), regress.fill(uuid), regress.stored();
 DROP FUNCTION regress.rolled_differences(uuid), regress.sketch_differences(uuid, text), regress.pages(text), regress.answered(text, jsonb), regress.differences(uuid), regress.read_differences(uuid), regress.alike(double precision, double precision, double precision), regress.packed(uuid, timestamptz[], double precision[]),
   regress.oracle(text, text, timestamptz, timestamptz, interval, double precision), regress.series_make(text), regress.samples(uuid);

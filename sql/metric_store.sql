@@ -99,17 +99,18 @@ BEGIN;
 SELECT value FROM regress.samples(:'a') WHERE labels ->> 'test_id' = regress.test_uuid(20)::text AND name = 'probectl_probe_rtt_avg_ms';
 COMMIT;
 
--- Compaction. Nothing is due at once but series with many samples; five minutes later all are. What is read stays the same.
+-- Compaction. Nothing is due at once but buckets with many samples; five minutes later all are. What is read stays the same.
 CREATE TABLE regress.before AS SELECT * FROM regress.samples(:'a');
 BEGIN;
 SELECT probectl_internal.tenant_bind(:'a');
-SELECT probectl_internal.metric_compact(1000) AS due_at_once;
+SELECT probectl_internal.metric_compact(1000) AS due_at_once \gset
 COMMIT;
 BEGIN;
 SET LOCAL probectl.clock = '2100-01-15T12:10:00Z';
 SELECT probectl_internal.tenant_bind(:'a');
-SELECT probectl_internal.metric_compact(10) AS first;
-SELECT probectl_internal.metric_compact(1000) AS rest;
+SELECT probectl_internal.metric_compact(10) AS first \gset
+SELECT probectl_internal.metric_compact(1000) AS rest \gset
+SELECT :first >= 10 AND :first < 30 AS some, :due_at_once + :first + :rest = (SELECT count(*) FROM probectl.metric_series WHERE tenant_id = :'a') AS each_series_once;
 SELECT probectl_internal.metric_compact(1000) AS none;
 COMMIT;
 SELECT count(*) FROM probectl.metric_hot WHERE tenant_id = :'a';
@@ -262,11 +263,12 @@ CALL regress.stored();
 SELECT stored - :was_stored AS stored, refused_agent - :was_refused_agent AS refused_agent, refused_tenant - :was_refused_tenant AS refused_tenant FROM probectl.metric_state WHERE tenant_id = :'a';
 
 -- A row that does not decode is dropped, counted and said; the rest of the series is compacted.
-UPDATE probectl.metric_hot SET data = '\x00' WHERE tenant_id = :'b' AND (series_id, n) = (SELECT series_id, n FROM probectl.metric_hot WHERE tenant_id = :'b' ORDER BY series_id LIMIT 1);
+UPDATE probectl.metric_hot SET data = '\x00' WHERE tenant_id = :'b' AND (bucket, n) = (SELECT bucket, n FROM probectl.metric_hot WHERE tenant_id = :'b' ORDER BY bucket, n LIMIT 1);
+SELECT count(*) AS left FROM probectl.metric_hot h, LATERAL probectl_internal.metric_hot_content(h.data) c WHERE h.tenant_id = :'b' \gset
 BEGIN;
 SET LOCAL probectl.clock = '2100-01-15T12:10:00Z';
 SELECT probectl_internal.tenant_bind(:'b');
-SELECT probectl_internal.metric_compact(1000);
+SELECT probectl_internal.metric_compact(1000) = :left AS rest;
 COMMIT;
 SELECT damaged FROM probectl.metric_state WHERE tenant_id = :'b';
 -- A deleted agent's series stay, without it.

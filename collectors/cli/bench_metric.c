@@ -188,7 +188,7 @@ samples_compact(PGconn *conn)
 		count = db_value(conn, "SELECT probectl_internal.metric_compact(" COMPACT_SERIES ")", 0,
 		                 NULL);
 		db_run(conn, "COMMIT");
-	} while (strcmp(count, COMPACT_SERIES) == 0);
+	} while (count && strcmp(count, "0") != 0);
 	return now_s() - began;
 }
 

@@ -5,6 +5,7 @@
  */
 #include "core/spi.h"
 
+#include "nodes/params.h"
 #include "utils/guc.h"
 
 /* Prepares under a pinned search_path; the plan cache keeps it for every later re-analysis. */
@@ -37,6 +38,57 @@ pctl_plan_run(PctlPlan *plan, Datum *args, const char *nulls, bool read_only, lo
 	if (code < 0)
 		elog(ERROR, "could not execute \"%s\": %s", plan->sql, SPI_result_code_string(code));
 	return SPI_processed;
+}
+
+typedef struct RowReceiver
+{
+	DestReceiver pub;
+	PctlRowSink sink;
+	void *state;
+} RowReceiver;
+
+static bool
+row_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	RowReceiver *receiver = (RowReceiver *) self;
+
+	receiver->sink(receiver->state, slot);
+	return true;
+}
+
+static void
+row_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+row_nothing(DestReceiver *self)
+{
+}
+
+void
+pctl_plan_each(PctlPlan *plan, const Datum *args, bool read_only, PctlRowSink sink, void *state)
+{
+	RowReceiver receiver = {.pub = {.receiveSlot = row_receive,
+	                                .rStartup = row_startup,
+	                                .rShutdown = row_nothing,
+	                                .rDestroy = row_nothing,
+	                                .mydest = DestNone},
+	                        .sink = sink,
+	                        .state = state};
+	SPIExecuteOptions options = {
+	    .params = makeParamList(plan->nargs), .read_only = read_only, .dest = &receiver.pub};
+	int code;
+
+	for (int i = 0; i < plan->nargs; i++)
+		options.params->params[i] = (ParamExternData){
+		    .value = args[i], .pflags = PARAM_FLAG_CONST, .ptype = plan->types[i]};
+	if (plan->plan == NULL)
+		plan->plan = plan_make(plan);
+	code = SPI_execute_plan_extended(plan->plan, &options);
+	if (code < 0)
+		elog(ERROR, "could not execute \"%s\": %s", plan->sql, SPI_result_code_string(code));
+	pfree(options.params);
 }
 
 Datum

@@ -24,6 +24,11 @@ typedef struct PctlPlan
 /* Runs inside SPI_connect; nulls as for SPI or NULL. Returns the number of rows. */
 uint64 pctl_plan_run(PctlPlan *plan, Datum *args, const char *nulls, bool read_only, long limit);
 
+/* The same, row by row as they are found and without copies: the sink may keep nothing of the slot. */
+typedef void (*PctlRowSink)(void *state, TupleTableSlot *slot);
+void pctl_plan_each(PctlPlan *plan, const Datum *args, bool read_only, PctlRowSink sink,
+                    void *state);
+
 /* Column (from 1) of a row (from 0) of the last answer. */
 Datum pctl_spi_value(uint64 row, int column, bool *isnull);
 

@@ -108,16 +108,30 @@ COMMENT ON FUNCTION probectl.metric_top(text, text, text, timestamptz, timestamp
 -- Upkeep, by the keeper.
 CREATE OR REPLACE FUNCTION probectl_internal.metric_compact(most integer) RETURNS integer
   LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_metric_compact';
-COMMENT ON FUNCTION probectl_internal.metric_compact(integer) IS 'moves samples of at most so many series that are due into chunks and roll-ups; number of series';
+COMMENT ON FUNCTION probectl_internal.metric_compact(integer) IS 'moves samples that are due into chunks and roll-ups, bucket by bucket until it has done so many series; number of series, 0 when nothing is due';
 
+CREATE OR REPLACE FUNCTION probectl_internal.metric_hot_content(data bytea, OUT series_id uuid, OUT samples integer, OUT t0 timestamptz, OUT t1 timestamptz)
+  RETURNS SETOF record LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 100 ROWS 40 AS 'MODULE_PATHNAME', 'pctl_metric_hot_content';
+COMMENT ON FUNCTION probectl_internal.metric_hot_content(bytea) IS 'what a row of metric_hot has of each series; none when it does not decode';
+
+CREATE OR REPLACE FUNCTION probectl_internal.metric_hot_forget(series uuid[]) RETURNS void
+  LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_metric_hot_forget';
+COMMENT ON FUNCTION probectl_internal.metric_hot_forget(uuid[]) IS 'takes the samples of series out of metric_hot';
+
+-- A series is what its labels say: one that is registered again must not have what was there before. The row of metric_state
+-- first: then what the derive worker had in hand is there to be seen.
 CREATE OR REPLACE FUNCTION probectl_internal.metric_series_forgotten() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  UPDATE probectl.metric_state s SET epoch = s.epoch + 1 WHERE s.tenant_id = probectl.current_tenant();
+  -- With the tenant go all its rows: nobody is bound then.
+  IF probectl.current_tenant() IS NOT NULL THEN
+    UPDATE probectl.metric_state s SET epoch = s.epoch + 1 WHERE s.tenant_id = probectl.current_tenant();
+    PERFORM probectl_internal.metric_hot_forget(ARRAY(SELECT g.series_id FROM gone g WHERE g.tenant_id = probectl.current_tenant()));
+  END IF;
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION probectl_internal.metric_series_forgotten() IS 'trigger: what workers remember of the tenant''s series is void';
+COMMENT ON FUNCTION probectl_internal.metric_series_forgotten() IS 'trigger: what workers remember of the tenant''s series is void, and samples that wait for compaction go with them';
 
 CREATE OR REPLACE FUNCTION probectl_internal.metric_end(test uuid, agent uuid) RETURNS bigint
   LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pctl_metric_end';
@@ -161,9 +175,10 @@ BEGIN
   END LOOP;
   -- What is being written now is seen by the next statement.
   PERFORM pg_advisory_xact_lock(hashtextextended('probectl metric series ' || mine, 0));
+  WITH waiting AS MATERIALIZED (SELECT DISTINCT c.series_id FROM probectl.metric_hot h, LATERAL probectl_internal.metric_hot_content(h.data) c WHERE h.tenant_id = mine)
   DELETE FROM probectl.metric_series s WHERE s.tenant_id = mine AND s.last_seen < now - make_interval(days => current_setting('probectl.metric_raw_retention')::integer)
      AND NOT EXISTS (SELECT FROM probectl.metric_chunk c WHERE c.tenant_id = mine AND c.series_id = s.series_id)
-     AND NOT EXISTS (SELECT FROM probectl.metric_hot h WHERE h.tenant_id = mine AND h.series_id = s.series_id);
+     AND NOT EXISTS (SELECT FROM waiting w WHERE w.series_id = s.series_id);
   GET DIAGNOSTICS done = ROW_COUNT;
   RETURN gone + done;
 END

@@ -2,10 +2,12 @@
  *
  * compact.c -- from metric_hot into chunks, and from chunks into roll-ups; the keeper's part.
  *
- * A series is due when enough samples wait for a chunk, or some have waited long. They are merged by time with what
- * is there, so late and repeated samples end up where they belong, and the hours they touch are
+ * A bucket of series is due when enough samples wait for chunks, or some have waited long. Those of each series are merged by
+ * time with what is there, so late and repeated samples end up where they belong, and the hours they touch are
  * rolled up anew from the samples: a roll-up is always that of the samples there are, however late one came. What is
  * no number is in none, but makes a row, so that one of samples it replaced does not stay.
+ *
+ * A series that is deleted takes its samples along (hot.c); should some have stayed, they are of no series, and are dropped.
  */
 #include "postgres.h"
 
@@ -23,16 +25,23 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define DUE_SAMPLES 120
+#define DUE_SAMPLES 120 /* for each of the series that a bucket has, were they spread evenly */
 #define DUE_SECONDS 300
 
 static PctlPlan tenant_lock = {
     "SELECT pg_advisory_xact_lock(hashtextextended('probectl metric ' || $1, 0))", 1, {UUIDOID}};
 static PctlPlan due_read = {
-    "SELECT series_id FROM probectl.metric_hot WHERE tenant_id = $1 GROUP BY series_id"
-    " HAVING sum(samples) >= $2 OR min(stored_at) < $3 LIMIT $4",
+    "SELECT h.bucket FROM probectl.metric_hot h WHERE h.tenant_id = $1 GROUP BY h.bucket"
+    " HAVING min(h.stored_at) < $3 OR sum(h.samples) >= $2 * greatest(1, (SELECT "
+    "(q.used + $4 - 1) / $4 FROM probectl.tenant_quota q WHERE q.tenant_id = $1 AND q.resource = "
+    "'series'))"
+    " ORDER BY min(h.stored_at), h.bucket",
     4,
     {UUIDOID, INT4OID, TIMESTAMPTZOID, INT4OID}};
+static PctlPlan series_there = {
+    "SELECT FROM probectl.metric_series WHERE tenant_id = $1 AND series_id = $2",
+    2,
+    {UUIDOID, UUIDOID}};
 static PctlPlan series_touch = {"UPDATE probectl.metric_series SET last_seen = $3 WHERE tenant_id "
                                 "= $1 AND series_id = $2 AND last_seen < $3",
                                 3,
@@ -143,7 +152,7 @@ series_rollup(const pg_uuid_t *tenant, const pg_uuid_t *series, int64 first, int
 		rollup[level].width = metric_level_width[level];
 		metric_samples_init(&rollup[level].rows, ROLLUP_COLUMNS);
 	}
-	metric_level_read(tenant, series, 0, floor_to(first, hour), floor_to(last, hour) + hour,
+	metric_level_read(tenant, series, NULL, 0, floor_to(first, hour), floor_to(last, hour) + hour,
 	                  rollup_sink, rollup);
 	for (int level = 1; level < METRIC_LEVELS; level++)
 	{
@@ -152,37 +161,69 @@ series_rollup(const pg_uuid_t *tenant, const pg_uuid_t *series, int64 first, int
 	}
 }
 
-static void
-series_compact(const pg_uuid_t *tenant, const pg_uuid_t *series, int64 *damaged)
+/* False when there is no such series. */
+static bool
+series_seen(const pg_uuid_t *tenant, const pg_uuid_t *series, int64 last)
 {
-	MetricSamples samples;
-	Datum args[3] = {UUIDPGetDatum(tenant), UUIDPGetDatum(series)};
+	Datum args[3] = {UUIDPGetDatum(tenant), UUIDPGetDatum(series), TimestampTzGetDatum(last)};
+	bool there;
 
-	metric_samples_init(&samples, 1);
-	metric_hot_take(tenant, series, &samples, damaged);
-	if (samples.count == 0)
-		return;
-	metric_level_put(tenant, series, 0, &samples);
-	series_rollup(tenant, series, samples.times[0], samples.times[samples.count - 1]);
-	args[2] = TimestampTzGetDatum(samples.times[samples.count - 1]);
-	pctl_plan_run(&series_touch, args, NULL, false, 0);
+	if (pctl_plan_run(&series_touch, args, NULL, false, 0) > 0)
+		return true;
+	there = pctl_plan_run(&series_there, args, NULL, false, 1) > 0;
+	SPI_freetuptable(SPI_tuptable);
+	return there;
 }
 
-/* The series that are due, in the current context. */
-static pg_uuid_t *
-due_series(const pg_uuid_t *tenant, int32 most, uint64 *count)
+static void
+series_compact(const pg_uuid_t *tenant, const pg_uuid_t *series, const MetricSamples *samples)
+{
+	int64 last;
+
+	if (samples->count == 0)
+		return;
+	last = samples->times[samples->count - 1];
+	if (!series_seen(tenant, series, last))
+		return;
+	metric_level_put(tenant, series, 0, samples);
+	series_rollup(tenant, series, samples->times[0], last);
+}
+
+/* Number of series that had samples in the bucket. */
+static int32
+bucket_compact(const pg_uuid_t *tenant, int16 bucket, MemoryContext context, int64 *damaged)
+{
+	MetricHotTaken *taken = metric_hot_take(tenant, bucket, damaged);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	MetricSamples samples;
+	pg_uuid_t series;
+	int32 count = 0;
+
+	while (metric_hot_taken_next(taken, &series, &samples, damaged))
+	{
+		CHECK_FOR_INTERRUPTS();
+		series_compact(tenant, &series, &samples);
+		MemoryContextReset(context);
+		count++;
+	}
+	MemoryContextSwitchTo(old);
+	metric_hot_taken_end(taken);
+	return count;
+}
+
+/* The buckets that are due, those that waited longest first. */
+static int
+due_buckets(const pg_uuid_t *tenant, int16 *buckets)
 {
 	Datum args[4] = {UUIDPGetDatum(tenant), Int32GetDatum(DUE_SAMPLES),
 	                 TimestampTzGetDatum(pctl_now() - DUE_SECONDS * USECS_PER_SEC),
-	                 Int32GetDatum(most)};
-	pg_uuid_t *series;
+	                 Int32GetDatum(METRIC_HOT_BUCKETS)};
+	int count = (int) pctl_plan_run(&due_read, args, NULL, false, METRIC_HOT_BUCKETS);
 
-	*count = pctl_plan_run(&due_read, args, NULL, false, 0);
-	series = palloc(Max(*count, 1) * sizeof(pg_uuid_t));
-	for (uint64 i = 0; i < *count; i++)
-		series[i] = *DatumGetUUIDP(pctl_spi_value(i, 1, NULL));
+	for (int i = 0; i < count; i++)
+		buckets[i] = DatumGetInt16(pctl_spi_value((uint64) i, 1, NULL));
 	SPI_freetuptable(SPI_tuptable);
-	return series;
+	return count;
 }
 
 PCTL_FUNCTION(pctl_metric_compact);
@@ -193,27 +234,21 @@ pctl_metric_compact(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t tenant = *pctl_tenant_required();
 	Datum args[2] = {UUIDPGetDatum(&tenant)};
+	int32 most = PG_GETARG_INT32(0), count = 0;
+	int16 buckets[METRIC_HOT_BUCKETS];
 	MemoryContext context;
 	PctlTrusted saved;
-	pg_uuid_t *series;
 	int64 damaged = 0;
-	uint64 count;
+	int due;
 
 	pctl_trusted_begin(&saved);
 	SPI_connect();
 	pctl_plan_run(&tenant_lock, args, NULL, false, 1);
-	series = due_series(&tenant, PG_GETARG_INT32(0), &count);
+	due = due_buckets(&tenant, buckets);
 	context = AllocSetContextCreate(CurrentMemoryContext, "probectl series",
 	                                ALLOCSET_DEFAULT_SIZES);
-	for (uint64 i = 0; i < count; i++)
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		CHECK_FOR_INTERRUPTS();
-		series_compact(&tenant, &series[i], &damaged);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(context);
-	}
+	for (int i = 0; i < due && count < most; i++)
+		count += bucket_compact(&tenant, buckets[i], context, &damaged);
 	if (damaged > 0)
 	{
 		ereport(WARNING,
@@ -224,5 +259,5 @@ pctl_metric_compact(PG_FUNCTION_ARGS)
 	}
 	SPI_finish();
 	pctl_trusted_end(&saved);
-	PG_RETURN_INT32((int32) count);
+	PG_RETURN_INT32(count);
 }

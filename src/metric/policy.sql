@@ -26,7 +26,7 @@ GRANT EXECUTE ON FUNCTION probectl_internal.metric_test_may(uuid),
 GRANT EXECUTE ON FUNCTION probectl_internal.metric_compact(integer), probectl_internal.metric_retain() TO probectl_worker;
 
 CREATE TRIGGER quota BEFORE INSERT OR DELETE ON probectl.metric_series FOR EACH ROW EXECUTE FUNCTION probectl_internal.quota_count('series');
-CREATE TRIGGER forgotten AFTER DELETE ON probectl.metric_series FOR EACH STATEMENT EXECUTE FUNCTION probectl_internal.metric_series_forgotten();
+CREATE TRIGGER forgotten AFTER DELETE ON probectl.metric_series REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION probectl_internal.metric_series_forgotten();
 CREATE TRIGGER series_end AFTER DELETE ON probectl.test FOR EACH ROW EXECUTE FUNCTION probectl_internal.metric_ending('test');
 CREATE TRIGGER series_pause AFTER UPDATE ON probectl.test FOR EACH ROW
   WHEN (OLD.enabled AND NOT NEW.enabled OR (OLD.type, OLD.target, OLD.agent_id, OLD.params -> 'port') IS DISTINCT FROM (NEW.type, NEW.target, NEW.agent_id, NEW.params -> 'port'))

@@ -49,6 +49,8 @@ static const bool of_rollups[METRIC_FUNCTIONS] = {
 typedef struct Range
 {
 	pg_uuid_t tenant, series;
+	MetricHotView *view;
+	MetricSamples hot; /* of the series, in metric_hot */
 	MetricFunction function;
 	int64 start, end, step, buckets;
 	double quantile;
@@ -73,6 +75,16 @@ typedef struct Reading
 	int64 open; /* bucket of the sketch; -1 before the first */
 	Sketch sketch, part;
 } Reading;
+
+/* Rows of metric_hot that are read once, however many series a query has: they are kept as long as its call of the function. */
+static MetricHotView *
+hot_open(FunctionCallInfo fcinfo, const pg_uuid_t *tenant, int64 from, int64 to)
+{
+	MetricHotView *kept = fcinfo->flinfo->fn_extra;
+
+	return fcinfo->flinfo->fn_extra = metric_hot_view(&kept, fcinfo->flinfo->fn_mcxt, tenant, from,
+	                                                  to, false);
+}
 
 /* Trusted from here to reading_end. False when the caller sees no such series. */
 static bool
@@ -244,8 +256,8 @@ static void
 level_read(Reading *reading, int level, int64 from, int64 to)
 {
 	if (from < to)
-		metric_level_read(&reading->range->tenant, &reading->range->series, level, from, to,
-		                  level == 0 ? fold_sink : rollup_sink, reading);
+		metric_level_read(&reading->range->tenant, &reading->range->series, &reading->range->hot,
+		                  level, from, to, level == 0 ? fold_sink : rollup_sink, reading);
 }
 
 static int64
@@ -276,7 +288,7 @@ kept_read(Reading *reading, int level, int64 from)
 
 	if (level > 0)
 	{
-		rolled = Min(metric_hot_start(&range->tenant, &range->series), range->end);
+		rolled = range->hot.count > 0 ? Min(range->hot.times[0], range->end) : range->end;
 		rolled = Max(floor_to(rolled, metric_level_width[level]), from);
 	}
 	level_read(reading, level, from, rolled);
@@ -312,8 +324,8 @@ range_quantiles(Reading *reading)
 	int64 first = 0, kept = 0;
 
 	metric_samples_init(&samples, 1);
-	metric_level_read(&range->tenant, &range->series, 0, range->start, range->end, samples_sink,
-	                  &samples);
+	metric_level_read(&range->tenant, &range->series, &range->hot, 0, range->start, range->end,
+	                  samples_sink, &samples);
 	for (int64 at = 0; at < samples.count; at += CHUNK_SAMPLES_MAX)
 		metric_fold_samples(&reading->fold, samples.times + at, samples.values[0] + at,
 		                    (uint32_t) Min(CHUNK_SAMPLES_MAX, samples.count - at));
@@ -337,7 +349,7 @@ range_quantiles(Reading *reading)
 }
 
 static Answer
-range_answer(const Range *range)
+range_answer(Range *range)
 {
 	int64 room = Max(range->buckets, 1);
 	Answer answer = {.bucket = palloc0(room * sizeof(MetricBucket)),
@@ -349,6 +361,8 @@ range_answer(const Range *range)
 
 	if (range->buckets == 0)
 		return answer;
+	metric_samples_init(&range->hot, 1);
+	metric_hot_read(range->view, &range->series, &range->hot);
 	reading->range = range;
 	reading->answer = &answer;
 	reading->open = -1;
@@ -390,6 +404,7 @@ pctl_metric_window(PG_FUNCTION_ARGS)
 		                   "rate or quantile");
 	if (!(range.quantile >= 0 && range.quantile <= 1))
 		refuse("q", "a quantile is from 0 to 1");
+	range.view = hot_open(fcinfo, &range.tenant, range.start, range.end);
 	InitMaterializedSRF(fcinfo, 0);
 	if (reading_begin(&range.tenant, &range.series, &saved))
 	{
@@ -440,12 +455,18 @@ pctl_metric_read(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t tenant = *pctl_tenant_required();
 	pg_uuid_t series = *PG_GETARG_UUID_P(0);
+	TimestampTz from = PG_GETARG_TIMESTAMPTZ(1), to = PG_GETARG_TIMESTAMPTZ(2);
+	MetricHotView *view = hot_open(fcinfo, &tenant, from, to);
+	MetricSamples hot;
 	PctlTrusted saved;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (reading_begin(&tenant, &series, &saved))
-		metric_level_read(&tenant, &series, 0, PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(2),
-		                  read_sink, fcinfo->resultinfo);
+	{
+		metric_samples_init(&hot, 1);
+		metric_hot_read(view, &series, &hot);
+		metric_level_read(&tenant, &series, &hot, 0, from, to, read_sink, fcinfo->resultinfo);
+	}
 	reading_end(&saved);
 	return (Datum) 0;
 }
@@ -464,6 +485,7 @@ pctl_metric_correlation(PG_FUNCTION_ARGS)
 	double r;
 
 	range_open(&range, fcinfo, 2);
+	range.view = hot_open(fcinfo, &range.tenant, range.start, range.end);
 	range.function = METRIC_AVG;
 	for (int side = 0; side < 2; side++)
 	{

@@ -137,3 +137,22 @@ metric_samples_merge(MetricSamples *older, const MetricSamples *newer)
 	older->count += newer->count;
 	metric_samples_sort(older);
 }
+
+int64
+metric_samples_pieces(int64 count)
+{
+	return (count + CHUNK_SAMPLES_MAX - 1) / CHUNK_SAMPLES_MAX;
+}
+
+void
+metric_samples_chunk(const MetricSamples *samples, int64 first, uint32 count, Chunk *chunk)
+{
+	chunk->count = count;
+	chunk->columns = samples->columns;
+	memcpy(chunk->times, samples->times + first, count * sizeof(int64));
+	for (uint32 i = 0; i < samples->columns; i++)
+		memcpy(chunk->values[i], samples->values[i] + first, count * sizeof(double));
+	chunk->rests = has_rests(samples);
+	if (chunk->rests)
+		memcpy(chunk->rest, samples->rests + first, count * sizeof(ChunkRest));
+}

@@ -31,4 +31,10 @@ void metric_samples_sort(MetricSamples *samples);
 /* Both in order; of equal times the newer one's stays. */
 void metric_samples_merge(MetricSamples *older, const MetricSamples *newer);
 
+/* How many chunks the rows make, all about equal. */
+int64 metric_samples_pieces(int64 count);
+
+/* Rows [first, first + count) as a chunk. */
+void metric_samples_chunk(const MetricSamples *samples, int64 first, uint32 count, Chunk *chunk);
+
 #endif

@@ -23,20 +23,22 @@ COMMENT ON COLUMN probectl.metric_series.agent_id IS 'agent whose certificate se
 COMMENT ON COLUMN probectl.metric_series.ended_at IS 'time of the marker behind the last sample: the test or the agent is gone or paused; NULL while samples come';
 
 CREATE TABLE probectl.metric_hot (
-  tenant_id uuid NOT NULL,
-  series_id uuid NOT NULL,
-  xid bigint NOT NULL,
+  tenant_id uuid NOT NULL REFERENCES probectl.tenant ON DELETE CASCADE,
+  bucket smallint NOT NULL,
   n integer NOT NULL,
+  xid bigint NOT NULL,
   t0 timestamptz NOT NULL,
   t1 timestamptz NOT NULL,
   stored_at timestamptz NOT NULL,
   samples integer NOT NULL,
   data bytea NOT NULL,
-  PRIMARY KEY (tenant_id, series_id, xid, n),
-  FOREIGN KEY (tenant_id, series_id) REFERENCES probectl.metric_series ON DELETE CASCADE
+  PRIMARY KEY (tenant_id, bucket, xid, n)
 );
 ALTER TABLE probectl.metric_hot ALTER COLUMN data SET STORAGE EXTERNAL;
-COMMENT ON TABLE probectl.metric_hot IS 'samples as they came, one row a series and pass: they may overlap, be late and come twice; of one time the one with the greatest (xid, n) holds';
+COMMENT ON TABLE probectl.metric_hot IS 'samples as they came, of many series in a row: they may overlap, be late and come twice; of one time of a series the one with the greatest (xid, n) holds; metric/sheet.h is the format of data';
+COMMENT ON COLUMN probectl.metric_hot.bucket IS 'the first six bits of the series in the row';
+COMMENT ON COLUMN probectl.metric_hot.n IS 'place of the row in its transaction';
+COMMENT ON COLUMN probectl.metric_hot.t0 IS 'no sample of the row is before, nor after t1';
 
 CREATE TABLE probectl.metric_chunk (
   tenant_id uuid NOT NULL,
@@ -70,7 +72,7 @@ COMMENT ON COLUMN probectl.metric_state.epoch IS 'grows when a series is deleted
 COMMENT ON COLUMN probectl.metric_state.refused_agent IS 'samples of new series over the limit of their agent';
 COMMENT ON COLUMN probectl.metric_state.refused_tenant IS 'samples of new series over the tenant''s quota of series';
 COMMENT ON COLUMN probectl.metric_state.too_old IS 'samples older than probectl.metric_raw_retention';
-COMMENT ON COLUMN probectl.metric_state.damaged IS 'rows of metric_hot that did not decode and were dropped';
+COMMENT ON COLUMN probectl.metric_state.damaged IS 'rows of metric_hot, or what they had of a series, that did not decode and were dropped';
 
 CREATE FUNCTION probectl_internal.metric_test_may(test uuid) RETURNS boolean
   LANGUAGE c STABLE STRICT PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'pctl_metric_test_may';

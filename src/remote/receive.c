@@ -10,7 +10,8 @@
  * labels in `known`. An entry holds while the tenant's epoch does, which moves when a series is deleted. A writer holds
  * the tenant's series with a shared advisory lock from before it reads the epoch to its commit, and a deletion takes it
  * exclusively: no sample is stored for a series that is going away. (The derive worker, which is alone, uses the row
- * of metric_state for that; many writers at once would stand in line for it until their commits.)
+ * of metric_state for that; many writers at once would stand in line for it until their commits.) The samples themselves are
+ * only inserted, so writers do not meet there.
  *
  * Locks, in order: advisory lock of the tenant's series (shared), tenant_quota row (only with a new series), own remote_intake row.
  */
@@ -69,20 +70,33 @@ typedef struct KnownKey
 	uint64 hash[2];
 } KnownKey;
 
+/* As long as a line of the cache: looking up what is known is a good part of what a sample costs. */
 typedef struct Known
 {
 	KnownKey key;
 	pg_uuid_t series;
 	int64 epoch;
 	uint32 reserved; /* labels left out */
+	char status;     /* of the place in the table */
 } Known;
+
+/* The key is a hash already. */
+#define SH_PREFIX             known
+#define SH_ELEMENT_TYPE       Known
+#define SH_KEY_TYPE           KnownKey
+#define SH_KEY                key
+#define SH_HASH_KEY(table, k) ((uint32) (k).hash[0])
+#define SH_EQUAL(table, a, b) (memcmp(&(a), &(b), sizeof(KnownKey)) == 0)
+#define SH_SCOPE              static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 /* A series of the request. */
 typedef struct Incoming
 {
 	RemoteSeries wire;
 	KnownKey key;
-	MetricSamples samples;
 	pg_uuid_t id;
 	uint32 reserved;
 	MetricSeries *made; /* looked up or registered in this request; NULL when it was known */
@@ -100,7 +114,7 @@ typedef struct Intake
 	char said[SAID_MAX]; /* the first refusal; "" when all is good */
 } Intake;
 
-static HTAB *known = NULL;
+static known_hash *known = NULL;
 static uint64 seeds[2];
 static bool registered = false; /* this transaction made series that `known` names */
 
@@ -137,7 +151,7 @@ static void
 known_forget(void)
 {
 	if (known != NULL)
-		hash_destroy(known);
+		known_destroy(known);
 	known = NULL;
 	registered = false;
 }
@@ -163,8 +177,6 @@ static void
 known_open(void)
 {
 	static bool watched = false;
-	HASHCTL ctl = {
-	    .keysize = sizeof(KnownKey), .entrysize = sizeof(Known), .hcxt = TopMemoryContext};
 
 	if (!watched)
 	{
@@ -172,14 +184,13 @@ known_open(void)
 		RegisterSubXactCallback(known_subxact, NULL);
 	}
 	watched = true;
-	if (known != NULL && hash_get_num_entries(known) > KNOWN_MAX)
+	if (known != NULL && known->members > KNOWN_MAX)
 		known_forget();
 	if (known != NULL)
 		return;
 	/* Secret, so that nobody can look for two sets of labels that meet. */
 	pctl_random(seeds, sizeof(seeds));
-	known = hash_create("probectl remote series", 4096, &ctl,
-	                    HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	known = known_create(TopMemoryContext, 4096, NULL);
 }
 
 /* What a sender is told of the first thing that was refused. */
@@ -272,17 +283,10 @@ time_of(int64 ms)
 	return ms < -most ? DT_NOBEGIN : (ms - shift) * 1000;
 }
 
-/* Those in the window, in order. */
+/* Those in the window, in order; samples is empty and has room. */
 static void
-samples_take(Intake *in, Incoming *series, RemoteSample *wire, int64 *times, double *values)
+samples_take(Intake *in, const Incoming *series, RemoteSample *wire, MetricSamples *samples)
 {
-	MetricSamples *samples = &series->samples;
-
-	*samples = (MetricSamples){.columns = 1,
-	                           .room = series->wire.samples,
-	                           .times = times,
-	                           .values = {values},
-	                           .context = CurrentMemoryContext};
 	remote_samples(&series->wire, wire);
 	for (uint32 i = 0; i < series->wire.samples; i++)
 	{
@@ -300,8 +304,8 @@ samples_take(Intake *in, Incoming *series, RemoteSample *wire, int64 *times, dou
 		}
 		else
 		{
-			times[samples->count] = at;
-			values[samples->count++] = wire[i].value;
+			samples->times[samples->count] = at;
+			samples->values[0][samples->count++] = wire[i].value;
 		}
 	}
 	metric_samples_sort(samples);
@@ -340,18 +344,25 @@ series_make(Intake *in, Incoming *series)
 	return true;
 }
 
-/* True when it is known what the labels mean. */
-static bool
-series_known(Intake *in, Incoming *series)
+/* What it is looked up by; the look-up, which follows when all have theirs, then waits less for the memory. */
+static void
+series_key(const Intake *in, Incoming *series)
 {
 	const PbSlice *labels = &series->wire.labels;
-	Known *entry;
 
 	memset(&series->key, 0, sizeof(series->key));
 	series->key.tenant = in->tenant;
 	for (int i = 0; i < 2; i++)
 		series->key.hash[i] = hash_bytes_extended(labels->data, (int) labels->len, seeds[i]);
-	entry = hash_search(known, &series->key, HASH_FIND, NULL);
+	__builtin_prefetch(&known->data[(uint32) series->key.hash[0] & known->sizemask]);
+}
+
+/* True when it is known what the labels mean. */
+static bool
+series_known(Intake *in, Incoming *series)
+{
+	const Known *entry = known_lookup(known, series->key);
+
 	if (entry == NULL || entry->epoch != in->epoch)
 		return false;
 	series->id = entry->series;
@@ -362,7 +373,8 @@ series_known(Intake *in, Incoming *series)
 static void
 series_remember(const Intake *in, const Incoming *series)
 {
-	Known *entry = hash_search(known, &series->key, HASH_ENTER, NULL);
+	bool found;
+	Known *entry = known_insert(known, series->key, &found);
 
 	entry->series = series->id;
 	entry->epoch = in->epoch;
@@ -443,34 +455,12 @@ series_resolve(Intake *in)
 	in->epoch = DatumGetInt64(pctl_spi_value(0, 1, NULL));
 	known_open();
 	for (int i = 0; i < in->count; i++)
+		series_key(in, &in->series[i]);
+	for (int i = 0; i < in->count; i++)
 		if (!series_known(in, &in->series[i]) && series_make(in, &in->series[i]))
 			missing++;
 	if (missing > 0)
 		series_register(in);
-}
-
-/* By identifier; of two with the same labels the later one stays behind, for it holds. */
-static int
-incoming_compare(const void *a, const void *b)
-{
-	const Incoming *x = *(Incoming *const *) a, *y = *(Incoming *const *) b;
-	int order = memcmp(&x->id, &y->id, UUID_LEN);
-
-	return order != 0 ? order : (x > y) - (x < y);
-}
-
-/* What is to be stored, in the order of the index, which then changes page by page. */
-static Incoming **
-incoming_order(const Intake *in, int *count)
-{
-	Incoming **order = palloc(in->count * sizeof(*order));
-
-	*count = 0;
-	for (int i = 0; i < in->count; i++)
-		if (!in->series[i].refused)
-			order[(*count)++] = &in->series[i];
-	qsort(order, *count, sizeof(*order), incoming_compare);
-	return order;
 }
 
 /* ---- all of it ---- */
@@ -484,25 +474,25 @@ refused_by_time(const Intake *in)
 static void
 samples_store(Intake *in)
 {
-	int64 room = in->counts[COUNT_RECEIVED];
-	RemoteSample *wire = palloc(room * sizeof(*wire));
-	int64 *times = palloc(room * sizeof(*times));
-	double *values = palloc(room * sizeof(*values));
-	int count;
-	Incoming **order = incoming_order(in, &count);
+	RemoteSample *wire = palloc(in->counts[COUNT_RECEIVED] * sizeof(*wire));
 	MetricHot *hot = metric_hot_begin(&in->tenant, in->now);
+	MetricSamples samples;
 
-	for (int i = 0; i < count; i++)
+	metric_samples_init(&samples, 1);
+	/* In the order they came in: of two with the same labels the later one holds. */
+	for (int i = 0; i < in->count; i++)
 	{
-		Incoming *series = order[i];
+		const Incoming *series = &in->series[i];
 		int64 before = refused_by_time(in);
 
-		samples_take(in, series, wire, times, values);
-		times += series->wire.samples;
-		values += series->wire.samples;
+		if (series->refused)
+			continue;
+		samples.count = 0;
+		metric_samples_reserve(&samples, series->wire.samples);
+		samples_take(in, series, wire, &samples);
 		in->counts[COUNT_STORED] += series->wire.samples - (refused_by_time(in) - before);
 		in->counts[COUNT_RESERVED_LABELS] += series->reserved;
-		metric_hot_add(hot, &series->id, &series->samples);
+		metric_hot_add(hot, &series->id, &samples);
 	}
 	(void) metric_hot_end(hot);
 }

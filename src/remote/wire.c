@@ -58,7 +58,6 @@ series_read(RemoteSeries *series)
 {
 	const uint8_t *first = NULL, *last = NULL, *at;
 	bool together = true;
-	RemoteSample sample;
 	PbReader r;
 	PbField field;
 
@@ -77,7 +76,7 @@ series_read(RemoteSeries *series)
 				last = r.at;
 				break;
 			case SERIES_SAMPLE:
-				if (!sample_read(field.bytes, &sample))
+				if (!sample_read(field.bytes, &series->last))
 					return false;
 				series->samples++;
 				break;
@@ -117,6 +116,11 @@ remote_samples(const RemoteSeries *series, RemoteSample *out)
 	PbField field;
 	uint32_t n = 0;
 
+	if (series->samples == 1)
+	{
+		out[0] = series->last;
+		return;
+	}
 	pb_reader_init(&r, series->bytes.data, series->bytes.len);
 	while (n < series->samples && pb_next(&r, &field))
 		if (field.tag == SERIES_SAMPLE)

@@ -35,6 +35,7 @@ typedef struct RemoteSeries
 	PbSlice
 	    labels; /* from its first label to its last, or the whole where something stands between: equal bytes are equal labels */
 	uint32_t samples, exemplars, histograms;
+	RemoteSample last; /* of the samples: all there is where there is one */
 } RemoteSeries;
 
 /* What the labels of a series say. */

@@ -178,6 +178,31 @@ SEEDS |= {
     "record/cut-off": IDENTITY[:-3],
 }
 
+
+
+def sheet(*entries):
+    """Of a byte each series repeats, and a pair of time and value or the bytes of a chunk."""
+    head, chunks = b"\xb2" + struct.pack("<H", len(entries)), b""
+    for series, what in entries:
+        head += bytes([series]) * 16
+        head += struct.pack("<qII", -2**63, len(chunks), len(what)) if isinstance(what, bytes) else struct.pack("<qd", *what)
+        chunks += what if isinstance(what, bytes) else b""
+    return head + chunks
+
+
+CHUNK = (HERE / "chunk/two").read_bytes()
+SEEDS |= {
+    "sheet/one": sheet((1, (800000000000000, 1.5))),
+    "sheet/many": sheet(*((i, (800000000000000 + i, i)) for i in range(59))),
+    "sheet/chunks": sheet((1, CHUNK), (2, (42, -1.0)), (255, CHUNK)),
+    "sheet/no-chunk": sheet((1, b"x")),
+    "sheet/descending": sheet((2, (1, 1)), (1, (1, 1))),
+    "sheet/twice": sheet((1, (1, 1)), (1, (1, 1))),
+    "sheet/cut-off": sheet((1, (1, 1)), (2, CHUNK))[:-1],
+    "sheet/more-behind": sheet((1, (1, 1))) + b"x",
+    "sheet/apart": sheet((1, CHUNK))[:27] + struct.pack("<II", 1, len(CHUNK) - 1) + CHUNK,
+}
+
 for name, content in SEEDS.items():
     (HERE / name).parent.mkdir(parents=True, exist_ok=True)
     (HERE / name).write_bytes(content)

@@ -60,7 +60,7 @@ def counts(stack):
     """Runs stored, and samples of the series every run has."""
     return stack.sql("""
         SELECT (SELECT count(*) FROM probectl.result),
-               (SELECT sum(samples)::bigint FROM probectl.metric_series s JOIN probectl.metric_hot h USING (tenant_id, series_id) WHERE s.name = 'probectl_probe_success'),
+               (SELECT sum(c.samples)::bigint FROM probectl.metric_hot h, LATERAL probectl_internal.metric_hot_content(h.data) c JOIN probectl.metric_series s USING (series_id) WHERE s.tenant_id = h.tenant_id AND s.name = 'probectl_probe_success'),
                (SELECT sum(samples)::bigint FROM probectl.metric_series s JOIN probectl.metric_chunk c USING (tenant_id, series_id) WHERE s.name = 'probectl_probe_success' AND c.level = 0)""")[0]
 
 
