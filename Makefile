@@ -132,6 +132,7 @@ ISOLATION := \
 	audit_two_writers \
 	identity_join_token \
 	identity_signin_link \
+	identity_token_shared \
 	test_revision
 
 PG_CPPFLAGS = -Isrc -Ibuild

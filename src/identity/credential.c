@@ -149,7 +149,9 @@ static PctlPlan session_projects = {
     {UUIDOID, UUIDOID}};
 
 static PctlPlan session_touch = {
-    "UPDATE probectl.credential SET used_at = $3 WHERE tenant_id = $1 AND credential_id = $2",
+    "UPDATE probectl.credential SET used_at = $3 WHERE tenant_id = $1 AND credential_id ="
+    "  (SELECT c.credential_id FROM probectl.credential c"
+    "    WHERE c.tenant_id = $1 AND c.credential_id = $2 FOR NO KEY UPDATE SKIP LOCKED)",
     3,
     {UUIDOID, UUIDOID, TIMESTAMPTZOID}};
 

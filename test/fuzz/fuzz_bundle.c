@@ -37,7 +37,7 @@ check(const struct test *test)
 	require(strlen(test->spec.target) <= TEST_TARGET_MAX);
 	require(test->spec.interval_ms >= TEST_INTERVAL_MIN &&
 	        test->spec.interval_ms <= TEST_INTERVAL_MAX);
-	require(test->ops ? test->problem[0] == '\0' : test->problem[0] != '\0');
+	require(test->ops ? test->problem == NULL : test->problem && test->problem[0] != '\0');
 	for (size_t i = 1; i < test->spec.param_count; i++)
 		require(strcmp(test->spec.params[i - 1].key, test->spec.params[i].key) <= 0);
 }
