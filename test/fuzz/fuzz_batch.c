@@ -3,22 +3,11 @@
  * fuzz_batch.c -- a batch that is accepted hands out as many records as it counted, in order, each
  * inside the input, and numbers that stay below 2^63; one that is not has a reason.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
+#include "fuzz.h"
 
 #include "core/limits.h"
 #include "core/pb.c"
 #include "stream/batch.c"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

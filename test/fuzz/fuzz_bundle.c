@@ -3,9 +3,9 @@
  * fuzz_bundle.c -- no bytes are taken for tests that nobody signed, and what a signed bundle may hold
  * is a list in which every test has an identifier, bounds and either a canary or a problem.
  */
-#include <stdint.h>
+#include "fuzz.h"
+
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,18 +14,9 @@
 #include "lib/log.h"
 #include "lib/uuid.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static struct identity identity = {.tenant_id = "11111111-1111-4111-8111-111111111111",
                                    .agent_id = "22222222-2222-4222-8222-222222222222",
                                    .ca_file = "/nonexistent/ca.pem"};
-
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 static void
 check(const struct test *test)

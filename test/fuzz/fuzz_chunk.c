@@ -3,22 +3,12 @@
  * fuzz_chunk.c -- bytes that are taken for a chunk hold ascending times and as many values as they say, and what
  * was read from them, written and read again, is the same bit for bit. So for the sketches behind rows.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
+#include "fuzz.h"
+
 #include <string.h>
 
 #include "metric/chunk.c"
 #include "metric/sketch.c"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 static void
 sketch_check(const uint8_t *data, size_t size)

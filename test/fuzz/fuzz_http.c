@@ -4,24 +4,14 @@
  * given; a head is one head however much follows; a body in chunks is the same in any
  * pieces; a query string and a path it accepts become JSON that another parser reads.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
+#include "fuzz.h"
+
 #include <string.h>
 
 #include <jansson.h>
 
 #include "gateway/input.h"
 #include "gateway/route.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 static void
 inside(struct http_slice s, const char *text, size_t len)

@@ -5,16 +5,13 @@
  *
  * The first byte chooses the request and the size of the pieces; the rest is what the server sends.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
+#include "fuzz.h"
+
 #include <string.h>
 
 #include "agent/http/h2.h"
 
 #define OUT_MAX (1024 * 1024)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct seen
 {
@@ -23,13 +20,6 @@ struct seen
 	uint32_t sum;
 	bool begun, complete;
 };
-
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 static void
 on_body(const uint8_t *data, size_t len, void *arg)

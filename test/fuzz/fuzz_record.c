@@ -4,22 +4,12 @@
  * them: what counts as whole has an identity of exactly the form that ingest writes, and a seal
  * fits one record only.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
+#include "fuzz.h"
+
 #include <string.h>
 
 #include "ingest/record.h"
 #include "lib/buf.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 /* Headers: which (5: one nobody knows), length, bytes. The rest is the value. */
 int

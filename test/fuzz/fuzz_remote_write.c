@@ -3,24 +3,15 @@
  * fuzz_remote_write.c -- what the store relies on holds for every series that is accepted, and a series written anew from what
  * was read is read as the same.
  */
-#include <stddef.h>
-#include <stdint.h>
+#include "fuzz.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/pb.c"
 #include "remote/wire.c"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static RemoteLabels first, second;
-
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 static void
 inside(PbSlice part, const uint8_t *data, size_t size)

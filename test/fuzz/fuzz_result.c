@@ -3,27 +3,17 @@
  * fuzz_result.c -- what a stored row relies on holds for every record that is accepted, and the
  * record written anew from what was read is read as the same.
  */
+#include "fuzz.h"
+
 #include <math.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/pb.c"
 #include "result/decode.c"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static ResultRecord first, second;
 static uint8_t anew[4 * PCTL_RECORD_BYTES_MAX];
-
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 static void
 text_in(PbSlice text, const uint8_t *data, size_t size, size_t max)

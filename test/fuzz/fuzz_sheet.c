@@ -3,22 +3,13 @@
  * fuzz_sheet.c -- bytes that are taken for a sheet have ascending series, each of which is found at its place, chunks that lie
  * inside, and what was read from them and written again is the same bytes.
  */
-#include <stddef.h>
-#include <stdint.h>
+#include "fuzz.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "metric/chunk.c"
 #include "metric/sheet.c"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
