@@ -49,7 +49,7 @@ for file in test/fuzz/fuzz_*.c; do
 	name=${name#fuzz_}
 	[ -n "$(find "test/fuzz/corpus/$name" -type f -print -quit 2>/dev/null)" ] ||
 		finding "$file:1: no seeds in test/fuzz/corpus/$name"
-	grep -qE 'abort\(|assert\(|__builtin_trap|FUZZ_CHECK' "$file" || finding "$file:1: asserts no invariant"
+	grep -qE 'abort\(|assert\(|require\(|__builtin_trap|FUZZ_CHECK' "$file" || finding "$file:1: asserts no invariant"
 done
 for dir in test/fuzz/corpus/*/; do
 	[ -d "$dir" ] || continue
