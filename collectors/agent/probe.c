@@ -77,15 +77,17 @@ probe_spacing(const struct probe *probe, int64_t now, uint32_t count, uint32_t i
 }
 
 void
-probe_left(struct probe *probe, int64_t slot, int64_t sent, int64_t sent_unix, int64_t stamped)
+probe_left(struct probe *probe, int64_t slot, const struct stamp_times *times)
 {
-	int64_t waited = stamped ? stamped - sent_unix : 0;
+	int64_t waited = times->stamped ? times->stamped - times->sent_unix : 0;
+	int64_t late;
 
 	/* More than passed by the other clock: the wall clock was stepped. */
-	if (waited < 0 || waited > probe_now() - sent)
+	if (waited < 0 || waited > probe_now() - times->sent)
 		waited = 0;
-	if (probe->late < sent - slot + waited)
-		probe->late = sent - slot + waited;
+	late = times->sent - slot + waited;
+	if (probe->late < late)
+		probe->late = late;
 }
 
 double

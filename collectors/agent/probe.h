@@ -14,6 +14,7 @@
 #include "agent/canary.h"
 #include "agent/resolver.h"
 #include "agent/result.h"
+#include "agent/stamp.h"
 
 /* Nanoseconds of the monotonic clock; of the wall clock since 1970. */
 int64_t probe_now(void);
@@ -91,10 +92,8 @@ void probe_result(const struct probe *probe, struct result *result, const char *
  * timeout at `now`. The look-up may have eaten of it; the other half is for the last answer. */
 int64_t probe_spacing(const struct probe *probe, int64_t now, uint32_t count, uint32_t interval_ms);
 
-/* A packet whose slot was `slot` was handed over at `sent` of the monotonic clock, `sent_unix` of the
- * wall clock; stamped is the kernel's stamp of it when it left, 0 while there is none. */
-void probe_left(struct probe *probe, int64_t slot, int64_t sent, int64_t sent_unix,
-                int64_t stamped);
+/* A packet left: its slot (agent/pace.h), and what is known so far of when. */
+void probe_left(struct probe *probe, int64_t slot, const struct stamp_times *times);
 
 /* Milliseconds from one probe_now() to another, three decimals. */
 double probe_ms(int64_t from, int64_t to);

@@ -14,6 +14,7 @@ agent_SRCS = \
 	agent/join.c \
 	agent/rotate.c \
 	agent/probe.c \
+	agent/pace.c \
 	agent/guard.c \
 	agent/stamp.c \
 	agent/stats.c \

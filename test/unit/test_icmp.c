@@ -613,10 +613,10 @@ test_a_late_packet_is_told(void **state)
 
 	fake_open(&fake, 4);
 	run = fake.run;
-	run->first_at = probe_now() - 300 * ms;
-	run->spacing = 100 * ms;
+	run->pace.first_at = probe_now() - 300 * ms;
+	run->pace.spacing = 100 * ms;
 	times = &run->packets[1].times;
-	times->sent = run->first_at + 130 * ms;
+	times->sent = run->pace.first_at + 130 * ms;
 	times->sent_unix = probe_now_unix() - 170 * ms;
 	icmp_run_stamped(run, 1, times->sent_unix + 12 * ms);
 	assert_int_equal(run->probe.late / ms, 42);

@@ -11,6 +11,7 @@
 
 #include "agent/a2a/meet.h"
 #include "agent/a2a/track.h"
+#include "agent/pace.h"
 #include "agent/probe.h"
 
 #define A2A_COUNT_MIN        1
@@ -41,9 +42,9 @@ struct canary_run
 	struct meet_session session; /* session_id "" when the target is a reflector */
 	struct resolver_address peer;
 	int fd;
-	struct event reader, sender;
-	int64_t spacing, first_at; /* nanoseconds: packet n has its slot n spacings after the first */
-	uint32_t next;             /* number of the next packet */
+	struct event reader;
+	struct pace pace;
+	uint32_t next; /* number of the next packet */
 	uint16_t ssid;
 	bool follow_up;
 	struct a2a_estimate estimate;

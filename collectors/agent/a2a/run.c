@@ -22,8 +22,7 @@
 #include "agent/guard.h"
 #include "agent/a2a/txstamp.h"
 
-#define RETRY_NANO 2000000 /* after a full send queue */
-#define A_TURN     64      /* replies, then the rest of the loop */
+#define A_TURN 64 /* replies, then the rest of the loop */
 
 static void on_send(evutil_socket_t fd, short what, void *arg);
 
@@ -32,7 +31,7 @@ run_free(struct canary_run *run)
 {
 	meet_unwait(&run->waiter);
 	probe_stop(&run->probe);
-	evtimer_del(&run->sender);
+	pace_stop(&run->pace);
 	if (run->fd >= 0)
 	{
 		event_del(&run->reader);
@@ -80,19 +79,14 @@ note_error(struct canary_run *run, int error, bool local)
 
 /* ---- receiving ---- */
 
-static int64_t
-packet_slot(const struct canary_run *run, uint32_t number)
-{
-	return run->first_at + number * run->spacing;
-}
-
 static void
 packet_departed(struct canary_run *run, uint32_t number, int64_t at)
 {
 	const struct track_packet *packet = &run->track.packets[number];
+	struct stamp_times times = {packet->sent_mono, packet->t1, at};
 
 	if (packet->sent && packet->t1_source == TRACK_USER)
-		probe_left(&run->probe, packet_slot(run, number), packet->sent_mono, packet->t1, at);
+		probe_left(&run->probe, pace_slot(&run->pace, number), &times);
 	track_departed(&run->track, number, at, probe_now_unix());
 }
 
@@ -179,14 +173,6 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- sending ---- */
 
-static void
-sender_schedule(struct canary_run *run, int64_t nano)
-{
-	struct timeval tv = {nano / 1000000000, nano % 1000000000 / 1000};
-
-	evtimer_add(&run->sender, &tv);
-}
-
 /* 0 or an errno. */
 static int
 send_packet(struct canary_run *run)
@@ -199,10 +185,11 @@ send_packet(struct canary_run *run)
 	    .follow_up = run->follow_up,
 	    .token = run->session.session_id[0] ? run->session.token : NULL,
 	};
-	int64_t mono = probe_now();
+	struct stamp_times times;
 	uint64_t raw;
 
-	request.t1 = probe_now_unix();
+	stamp_begin(&times);
+	request.t1 = times.sent_unix;
 	if (!a2a_request_write(&out, run->cmd->payload_bytes, &request, &raw))
 		return ENOMEM;
 	if (send(run->fd, out.data, out.len, MSG_DONTWAIT) < 0)
@@ -215,8 +202,8 @@ send_packet(struct canary_run *run)
 		return error;
 	}
 	run->numbers[run->datagrams++] = run->next;
-	track_sent(&run->track, run->next, raw, request.t1, mono);
-	probe_left(&run->probe, packet_slot(run, run->next), mono, request.t1, 0);
+	track_sent(&run->track, run->next, raw, request.t1, times.sent);
+	probe_left(&run->probe, pace_slot(&run->pace, run->next), &times);
 	return 0;
 }
 
@@ -225,18 +212,17 @@ on_send(evutil_socket_t fd, short what, void *arg)
 {
 	struct canary_run *run = arg;
 	int error = send_packet(run);
-	int64_t wait;
 
 	if (error == EAGAIN || error == ENOBUFS || error == EINTR)
 	{
-		sender_schedule(run, RETRY_NANO);
+		pace_again(&run->pace);
 		return;
 	}
 	/* What an earlier packet met is told to a later one that did not leave: it is sent again. */
 	if (error == ECONNREFUSED && run->error_type == ERROR_NONE)
 	{
 		note_error(run, error, true);
-		sender_schedule(run, 0);
+		pace_wait(&run->pace, run->next);
 		return;
 	}
 	if (error)
@@ -247,10 +233,7 @@ on_send(evutil_socket_t fd, short what, void *arg)
 	}
 	run->next++;
 	if (run->next < run->cmd->count)
-	{
-		wait = packet_slot(run, run->next) - probe_now();
-		sender_schedule(run, wait > 0 ? wait : 0);
-	}
+		pace_wait(&run->pace, run->next);
 	read_departures(run);
 }
 
@@ -290,16 +273,16 @@ open_socket(struct canary_run *run)
 }
 
 /* Between packets: all of them in half of what is left, or, of a continuous test, in all but what the last reply needs. */
-static void
-set_spacing(struct canary_run *run)
+static int64_t
+spacing(const struct canary_run *run)
 {
 	int64_t now = probe_now();
 	int64_t left = run->probe.start + (int64_t) run->probe.spec->timeout_ms * 1000000 - now;
 	int64_t reply = left / 4 < 1000000000 ? left / 4 : 1000000000;
 
-	run->spacing = probe_spacing(&run->probe, now, run->cmd->count, run->cmd->interval_ms);
 	if (run->cmd->continuous && run->cmd->count > 1 && left > 0)
-		run->spacing = (left - reply) / (run->cmd->count - 1);
+		return (left - reply) / (run->cmd->count - 1);
+	return probe_spacing(&run->probe, now, run->cmd->count, run->cmd->interval_ms);
 }
 
 /* The address is known. */
@@ -324,10 +307,9 @@ begin(struct canary_run *run, const struct resolver_address *address, uint32_t p
 	run->estimate = a2a_clock_estimate();
 	run->track.local = run->estimate;
 	run->track.stateful = run->session.session_id[0] != '\0';
-	set_spacing(run);
 	event_add(&run->reader, NULL);
-	run->first_at = probe_now();
-	sender_schedule(run, 0);
+	pace_begin(&run->pace, spacing(run));
+	pace_wait(&run->pace, 0);
 }
 
 static void
@@ -418,7 +400,7 @@ a2a_start(struct canary_env *env, const struct test_spec *spec, const void *cmd,
 	run->fd = -1;
 	track_init(&run->track, parsed->count);
 	probe_init(&run->probe, env, spec, done, arg, on_limit, run);
-	evtimer_assign(&run->sender, env->base, on_send, run);
+	pace_init(&run->pace, env->base, on_send, run);
 	if (parsed->port == 0)
 	{
 		meet_peer(run);

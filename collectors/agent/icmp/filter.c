@@ -25,6 +25,16 @@
 /* What stands from the quoted request to the end: its header of 8, and 2 of the token. */
 #define WITH_MARK 10
 
+/* Both programs end with it, eight instructions, the mark at the fifth: X is the echo message. */
+#define TAIL(mark)                                                                                 \
+	BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),      /* how much is left from there */                  \
+	    BPF_STMT(BPF_ALU | BPF_SUB | BPF_X, 0), /* of the packet */                                \
+	    BPF_JUMP(AT_LEAST, WITH_MARK, 1, 0),    /* to the mark */                                  \
+	    BPF_STMT(RETURN, PASS),                 /* it cannot be told */                            \
+	    BPF_STMT(HALF_AT_X, 8),                 /* the mark */                                     \
+	    BPF_JUMP(IS, mark, 0, 1),               /* pass; drop */                                   \
+	    BPF_STMT(RETURN, PASS), BPF_STMT(RETURN, DROP)
+
 static bool
 attach(int fd, struct sock_filter *program, size_t count)
 {
@@ -54,14 +64,7 @@ attach4(int fd, uint16_t mark)
 	    BPF_STMT(BPF_MISC | BPF_TAX, 0),           /* X: the quoted request */
 	    BPF_STMT(BYTE_AT_X, 0),                    /* its type */
 	    BPF_JUMP(IS, 8, 0, 7),                     /* echo request; drop */
-	    BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),     /* how much is left from there */
-	    BPF_STMT(BPF_ALU | BPF_SUB | BPF_X, 0),    /* of the packet */
-	    BPF_JUMP(AT_LEAST, WITH_MARK, 1, 0),       /* to the mark */
-	    BPF_STMT(RETURN, PASS),                    /* it cannot be told */
-	    BPF_STMT(HALF_AT_X, 8),                    /* the mark */
-	    BPF_JUMP(IS, mark, 0, 1),                  /* pass; drop */
-	    BPF_STMT(RETURN, PASS),                    /* pass */
-	    BPF_STMT(RETURN, DROP),                    /* drop */
+	    TAIL(mark),
 	};
 
 	return attach(fd, program, sizeof(program) / sizeof(program[0]));
@@ -85,14 +88,7 @@ attach6(int fd, uint16_t mark)
 	    BPF_JUMP(IS, 58, 0, 9),                  /* ICMPv6; drop */
 	    BPF_STMT(BYTE_AT_X, 0),                  /* the request: its type */
 	    BPF_JUMP(IS, 128, 0, 7),                 /* echo request; drop */
-	    BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),   /* how much is left from there */
-	    BPF_STMT(BPF_ALU | BPF_SUB | BPF_X, 0),  /* of the packet */
-	    BPF_JUMP(AT_LEAST, WITH_MARK, 1, 0),     /* to the mark */
-	    BPF_STMT(RETURN, PASS),                  /* it cannot be told */
-	    BPF_STMT(HALF_AT_X, 8),                  /* the mark */
-	    BPF_JUMP(IS, mark, 0, 1),                /* pass; drop */
-	    BPF_STMT(RETURN, PASS),                  /* pass */
-	    BPF_STMT(RETURN, DROP),                  /* drop */
+	    TAIL(mark),
 	};
 
 	return attach(fd, program, sizeof(program) / sizeof(program[0]));

@@ -19,6 +19,7 @@
 #include <sys/queue.h>
 
 #include "agent/icmp/wire.h"
+#include "agent/pace.h"
 #include "agent/probe.h"
 #include "agent/stamp.h"
 #include "agent/stats.h"
@@ -66,9 +67,7 @@ struct canary_run
 	uint16_t id;
 	uint32_t secret;
 	struct resolver_address peer;
-	struct event sender;
-	int64_t spacing;      /* between packets, nanoseconds */
-	int64_t first_at;     /* slot of packet 0; that of packet n is n spacings later */
+	struct pace pace;
 	uint32_t next;        /* number of the next packet */
 	uint32_t outstanding; /* sent, neither answered nor failed */
 	struct stats stats;

@@ -16,13 +16,11 @@
 #include "agent/guard.h"
 #include "agent/icmp/icmp.h"
 
-#define RETRY_NANO 2000000 /* after a full send queue */
-
 static void
 run_free(struct canary_run *run)
 {
 	probe_stop(&run->probe);
-	evtimer_del(&run->sender);
+	pace_stop(&run->pace);
 	icmp_engine_remove(run);
 	free(run);
 }
@@ -39,27 +37,10 @@ run_finish(struct canary_run *run)
 	done(&result, arg);
 }
 
-static int64_t
-packet_slot(const struct canary_run *run, uint32_t number)
-{
-	return run->first_at + number * run->spacing;
-}
-
 static void
 note_left(struct canary_run *run, uint32_t number)
 {
-	const struct stamp_times *times = &run->packets[number].times;
-
-	probe_left(&run->probe, packet_slot(run, number), times->sent, times->sent_unix,
-	           times->stamped);
-}
-
-static void
-sender_schedule(struct canary_run *run, int64_t nano)
-{
-	struct timeval tv = {nano / 1000000000, nano % 1000000000 / 1000};
-
-	evtimer_add(&run->sender, &tv);
+	probe_left(&run->probe, pace_slot(&run->pace, number), &run->packets[number].times);
 }
 
 static bool
@@ -100,7 +81,7 @@ on_send(evutil_socket_t fd, short what, void *arg)
 	if (error == EAGAIN || error == ENOBUFS || error == EINTR)
 	{
 		run->next--;
-		sender_schedule(run, RETRY_NANO);
+		pace_again(&run->pace);
 		return;
 	}
 	stats_sent(&run->stats);
@@ -115,12 +96,7 @@ on_send(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (run->next < run->cmd->count)
-	{
-		int64_t wait;
-
-		wait = packet_slot(run, run->next) - probe_now();
-		sender_schedule(run, wait > 0 ? wait : 0);
-	}
+		pace_wait(&run->pace, run->next);
 }
 
 void
@@ -208,9 +184,8 @@ on_resolved(const struct resolver_answer *answer, void *arg)
 		return;
 	}
 	icmp_engine_add(run->probe.env, run);
-	run->spacing = probe_spacing(&run->probe, run->probe.dns_done, run->cmd->count,
-	                             run->cmd->interval_ms);
-	run->first_at = probe_now();
+	pace_begin(&run->pace, probe_spacing(&run->probe, run->probe.dns_done, run->cmd->count,
+	                                     run->cmd->interval_ms));
 	on_send(-1, 0, run);
 }
 
@@ -238,7 +213,7 @@ icmp_start(struct canary_env *env, const struct test_spec *spec, const void *cmd
 	stats_init(&run->stats);
 	run->stamps = STAMP_BOTH;
 	probe_init(&run->probe, env, spec, done, arg, on_limit, run);
-	evtimer_assign(&run->sender, env->base, on_send, run);
+	pace_init(&run->pace, env->base, on_send, run);
 	if (icmp_engine_ready(env))
 		run->probe.query = resolver_resolve(env->resolver, parsed->host, parsed->family,
 		                                    on_resolved, run);

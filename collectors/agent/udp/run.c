@@ -21,7 +21,6 @@
 #include "agent/icmp/wire.h"
 #include "agent/udp/udp.h"
 
-#define RETRY_NANO      2000000 /* after a full send queue */
 #define SEND_TRIES      3
 #define MESSAGES_A_TURN 64 /* then the rest of the loop has its turn */
 #define ERROR_READ_MAX  256
@@ -40,7 +39,7 @@ static void
 run_free(struct canary_run *run)
 {
 	probe_stop(&run->probe);
-	evtimer_del(&run->sender);
+	pace_stop(&run->pace);
 	if (run->fd >= 0)
 	{
 		event_del(&run->reader);
@@ -81,27 +80,10 @@ note_error(struct canary_run *run, enum error_type type, const char *text,
 
 /* ---- sending ---- */
 
-static int64_t
-packet_slot(const struct canary_run *run, uint32_t number)
-{
-	return run->first_at + number * run->spacing;
-}
-
 static void
 note_left(struct canary_run *run, uint32_t number)
 {
-	const struct stamp_times *times = &run->packets[number].times;
-
-	probe_left(&run->probe, packet_slot(run, number), times->sent, times->sent_unix,
-	           times->stamped);
-}
-
-static void
-sender_schedule(struct canary_run *run, int64_t nano)
-{
-	struct timeval tv = {nano / 1000000000, nano % 1000000000 / 1000};
-
-	evtimer_add(&run->sender, &tv);
+	probe_left(&run->probe, pace_slot(&run->pace, number), &run->packets[number].times);
 }
 
 /* 0 or an errno that is of this packet. */
@@ -128,11 +110,10 @@ on_send(evutil_socket_t fd, short what, void *arg)
 	struct canary_run *run = arg;
 	struct probe scratch = {0};
 	int error = packet_send(run, run->next);
-	int64_t wait;
 
 	if (error == EAGAIN)
 	{
-		sender_schedule(run, RETRY_NANO);
+		pace_again(&run->pace);
 		return;
 	}
 	stats_sent(&run->stats);
@@ -151,10 +132,8 @@ on_send(evutil_socket_t fd, short what, void *arg)
 		run_finish(run);
 		return;
 	}
-	if (run->next == run->cmd->count)
-		return;
-	wait = packet_slot(run, run->next) - probe_now();
-	sender_schedule(run, wait > 0 ? wait : 0);
+	if (run->next < run->cmd->count)
+		pace_wait(&run->pace, run->next);
 }
 
 /* ---- receiving ---- */
@@ -337,9 +316,8 @@ on_resolved(const struct resolver_answer *answer, void *arg)
 		run_finish(run);
 		return;
 	}
-	run->spacing = probe_spacing(&run->probe, run->probe.dns_done, run->cmd->count,
-	                             run->cmd->interval_ms);
-	run->first_at = probe_now();
+	pace_begin(&run->pace, probe_spacing(&run->probe, run->probe.dns_done, run->cmd->count,
+	                                     run->cmd->interval_ms));
 	on_send(-1, 0, run);
 }
 
@@ -368,7 +346,7 @@ udp_start(struct canary_env *env, const struct test_spec *spec, const void *cmd,
 	run->stamps = STAMP_BOTH;
 	stats_init(&run->stats);
 	probe_init(&run->probe, env, spec, done, arg, on_limit, run);
-	evtimer_assign(&run->sender, env->base, on_send, run);
+	pace_init(&run->pace, env->base, on_send, run);
 	if (getrandom(&run->token, sizeof(run->token), 0) == (ssize_t) sizeof(run->token))
 		run->probe.query = resolver_resolve(env->resolver, parsed->host, parsed->family,
 		                                    on_resolved, run);

@@ -9,6 +9,7 @@
 #ifndef PCTL_AGENT_UDP_H
 #define PCTL_AGENT_UDP_H
 
+#include "agent/pace.h"
 #include "agent/probe.h"
 #include "agent/stamp.h"
 #include "agent/stats.h"
@@ -58,10 +59,9 @@ struct canary_run
 	const struct udp_cmd *cmd;
 	struct resolver_address peer;
 	int fd; /* -1 until the name is resolved */
-	struct event reader, sender;
+	struct event reader;
+	struct pace pace;
 	uint64_t token;
-	int64_t spacing;      /* between packets, nanoseconds */
-	int64_t first_at;     /* slot of packet 0; that of packet n is n spacings later */
 	uint32_t next;        /* number of the next packet */
 	uint32_t outstanding; /* sent, neither answered nor failed */
 	struct stats stats;
