@@ -27,6 +27,21 @@ export function LoadError({ error, onRetry }: { error: unknown; onRetry: () => v
   );
 }
 
+/** Head of a table that small screens show as cards: the roles stay when it is no table any more. */
+export function TableHead({ labels }: { labels: string[] }) {
+  return (
+    <thead role="rowgroup">
+      <tr role="row">
+        {labels.map((label, i) => (
+          <th key={i} role="columnheader" scope="col">
+            {label}
+          </th>
+        ))}
+      </tr>
+    </thead>
+  );
+}
+
 export function Loading({ what }: { what: string }) {
   return (
     <div className="loading" role="status">

@@ -6,7 +6,7 @@ import type { PageProps } from '../../App';
 import { can, useAgents } from '../../api/queries';
 import type { Agent } from '../../api/types';
 import { Icon, type IconName } from '../../components/Icon';
-import { EmptyState, LoadError, Loading } from '../../components/Parts';
+import { EmptyState, LoadError, Loading, TableHead } from '../../components/Parts';
 import { Age } from '../../components/Time';
 import { DASH, formatCount, formatSkew, plural } from '../../lib/format';
 import { EnrolDialog } from './EnrolDialog';
@@ -128,15 +128,7 @@ export function AgentsPage({ me }: PageProps) {
       ) : (
         <table className="list" role="table">
           <caption className="sr">Agents of this tenant</caption>
-          <thead role="rowgroup">
-            <tr role="row">
-              {['Status', 'Agent', 'Runs', 'Version', 'Last seen', 'Unsent', 'Dropped', 'Clock'].map((label) => (
-                <th key={label} role="columnheader" scope="col">
-                  {label}
-                </th>
-              ))}
-            </tr>
-          </thead>
+          <TableHead labels={['Status', 'Agent', 'Runs', 'Version', 'Last seen', 'Unsent', 'Dropped', 'Clock']} />
           <tbody role="rowgroup">
             {items.map((agent) => (
               <AgentRow key={agent.agent_id} agent={agent} />

@@ -8,7 +8,7 @@ import { useMemo, useState, type FormEvent } from 'react';
 import { auditKey, useAudit } from '../../api/queries';
 import type { AuditEvent, Page } from '../../api/types';
 import { Icon } from '../../components/Icon';
-import { EmptyState, LoadError, Loading } from '../../components/Parts';
+import { EmptyState, LoadError, Loading, TableHead } from '../../components/Parts';
 import { Time } from '../../components/Time';
 import { encodeAuditFilters, NO_AUDIT_FILTERS, OUTCOMES, parseAuditFilters, type AuditFilters, type Outcome as OutcomeName } from '../../lib/auditfilters';
 import { DASH, formatCount } from '../../lib/format';
@@ -138,15 +138,7 @@ function EventTable({ events }: { events: AuditEvent[] }) {
   return (
     <table className="list list-dense" role="table">
       <caption className="sr">Audit events, newest first</caption>
-      <thead role="rowgroup">
-        <tr role="row">
-          {['No.', 'Time', 'Outcome', 'Action', 'By', 'Target', 'Data', 'Hash'].map((label) => (
-            <th key={label} role="columnheader" scope="col">
-              {label}
-            </th>
-          ))}
-        </tr>
-      </thead>
+      <TableHead labels={['No.', 'Time', 'Outcome', 'Action', 'By', 'Target', 'Data', 'Hash']} />
       <tbody role="rowgroup">
         {events.map((event) => (
           <EventRow key={event.seq} event={event} />

@@ -3,6 +3,7 @@
 // The chart's values as a table: exact, and for those who do not see the chart.
 import { useState } from 'react';
 import { Icon } from '../../components/Icon';
+import { TableHead } from '../../components/Parts';
 import { Time } from '../../components/Time';
 import type { Row } from '../../lib/buckets';
 import { DASH, formatLatency, formatRatio } from '../../lib/format';
@@ -37,15 +38,7 @@ export function ChartTable({ picture }: { picture: Picture }) {
       {open && (
         <div className="table-scroll" tabIndex={0} role="region" aria-label="Values of the chart">
           <table className="list list-dense plot-table" role="table">
-            <thead role="rowgroup">
-              <tr role="row">
-                {['From', ...(rows[0] ? cells(rows[0]).map(([label]) => label) : [])].map((label, i) => (
-                  <th key={i} role="columnheader" scope="col">
-                    {label}
-                  </th>
-                ))}
-              </tr>
-            </thead>
+            <TableHead labels={['From', ...(rows[0] ? cells(rows[0]).map(([label]) => label) : [])]} />
             <tbody role="rowgroup">
               {newestFirst.slice(0, shown).map((row) => (
                 <tr key={row.t} role="row">

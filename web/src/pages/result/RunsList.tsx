@@ -7,6 +7,7 @@ import { useMemo, useState } from 'react';
 import { messageOf } from '../../api/client';
 import type { History } from '../../api/queries';
 import { Icon } from '../../components/Icon';
+import { TableHead } from '../../components/Parts';
 import { StateBadge } from '../../components/StateBadge';
 import { Time } from '../../components/Time';
 import { failureOf } from '../../lib/failures';
@@ -32,15 +33,7 @@ function RunTable({ history, chosen, onChoose }: TableProps) {
         </p>
       )}
       <table className="list list-dense" role="table">
-        <thead role="rowgroup">
-          <tr role="row">
-            {['Time', 'State', 'Latency', 'Loss', 'Remark'].map((label) => (
-              <th key={label} role="columnheader" scope="col">
-                {label}
-              </th>
-            ))}
-          </tr>
-        </thead>
+        <TableHead labels={['Time', 'State', 'Latency', 'Loss', 'Remark']} />
         <tbody role="rowgroup">
           {newestFirst.slice(0, shown).map((run) => (
             <tr key={run.result_id} role="row" aria-current={run.result_id === chosen ? 'true' : undefined}>
