@@ -493,30 +493,33 @@ each_disturbance_is_named_in_the_result(void **state)
 }
 
 static void
+assert_going(const struct sched *s, size_t running, size_t watched)
+{
+	struct sched_stats stats;
+
+	sched_stats(s, &stats);
+	assert_int_equal(stats.running, running);
+	assert_int_equal(stats.watched, watched);
+}
+
+static void
 runs_that_judge_their_packets_are_not_watched(void **state)
 {
 	struct sched *s = fresh(10);
 	struct test_list list = many(1, 2, 60000);
-	struct sched_stats stats;
 
 	at(10 * SECOND);
 	sched_set(s, &list, 0);
 	sched_run(s, clock_at);
-	sched_stats(s, &stats);
-	assert_int_equal(stats.running, 2);
-	assert_int_equal(stats.watched, 2);
+	assert_going(s, 2, 2);
 	finish_all();
-	sched_stats(s, &stats);
-	assert_int_equal(stats.watched, 0);
+	assert_going(s, 0, 0);
 	fake.paced = true;
 	at(clock_at + 120 * SECOND);
 	sched_run(s, clock_at);
-	sched_stats(s, &stats);
-	assert_int_equal(stats.running, 2);
-	assert_int_equal(stats.watched, 0);
+	assert_going(s, 2, 0);
 	finish_all();
-	sched_stats(s, &stats);
-	assert_int_equal(stats.watched, 0);
+	assert_going(s, 0, 0);
 	fake.paced = false;
 	sched_free(s);
 }
