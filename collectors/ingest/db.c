@@ -30,6 +30,7 @@
 
 #include "ingest/gather.h"
 #include "ingest/group.h"
+#include "ingest/line.h"
 #include "ingest/stats.h"
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -139,12 +140,12 @@ enum db_step
 };
 
 /* What waits, by what it may go to. They take turns, so that none waits for all of another. */
-enum queue
+enum kind
 {
-	QUEUE_CALLS,
-	QUEUE_BATCHES, /* large ones, and those that go alone */
-	QUEUE_SMALL,   /* small batches, which wait for company (gather.h) */
-	QUEUES,
+	KIND_CALLS,
+	KIND_BATCHES, /* large ones, and those that go alone */
+	KIND_SMALL,   /* small batches, which wait for company (gather.h) */
+	KINDS,
 };
 
 struct db_queue
@@ -176,10 +177,12 @@ struct db
 	int inbox_fd;
 	pthread_mutex_t inbox_lock; /* guards inbox only */
 	struct db_queue inbox;
-	struct db_queue queues[QUEUES]; /* not sent yet */
-	int turn;                       /* of the queues */
+	bool inbox_woken, gathering; /* of the inbox as well: the loop looks soon without being woken */
+	struct db_queue calls;       /* not sent yet */
+	struct line batches, small;  /* not sent yet */
+	int turn;                    /* of the kinds */
 	struct gather gather;
-	struct event *gathered; /* the oldest small batch has waited long enough */
+	struct event *gathered; /* time to look at what gathers */
 	bool away_logged;       /* one line per outage */
 	bool greeted;           /* it was there once */
 	bool aborted;
@@ -189,6 +192,7 @@ struct db
 
 static void conn_connect(struct db_conn *conn);
 static void conn_lost(struct db_conn *conn, const char *why);
+static void db_collect(struct db *db);
 static void db_schedule(struct db *db);
 
 static int64_t
@@ -677,6 +681,7 @@ conn_readable(evutil_socket_t fd, short what, void *arg)
 	else
 	{
 		conn_flush(conn);
+		db_collect(conn->db);
 		db_schedule(conn->db);
 	}
 }
@@ -821,7 +826,7 @@ group_answered(struct db_request *request)
 		else if (request->refused)
 		{
 			member->alone = true;
-			queue_put(&db->queues[QUEUE_BATCHES], member);
+			line_put(&db->batches, member, true);
 		}
 		else
 			request_unavailable(member, request->message);
@@ -829,28 +834,22 @@ group_answered(struct db_request *request)
 	group_free(group);
 }
 
-/* What waits of the same tenant goes with it. Others keep their places. */
+/* What waits of the same tenant goes with it. */
 static struct db_request *
-queue_share(struct db *db, struct db_queue *queue, struct db_request *first)
+line_share(struct db *db, struct line *line)
 {
-	struct db_queue rest;
-	struct db_request *request;
+	struct db_request *first = line_take(line), *request;
 	struct group *group = NULL;
 
-	if (first == NULL || queue->count == 0 || db->ready == 0 || !group_may(first))
-		return first;
-	queue_init(&rest);
-	while ((request = queue_take(queue)) != NULL)
+	while (db->ready > 0 && (request = line_also(line, first)) != NULL)
 	{
-		bool shares = strcmp(request->tenant, first->tenant) == 0 && group_may(request);
-
-		if (shares && group == NULL)
+		if (group == NULL)
 			group = group_new(first);
-		if (!shares || !group_add(group, request))
-			queue_put(&rest, request);
+		if (!group_add(group, request))
+			break;
+		(void) line_take(line);
 	}
-	if (rest.count > 0)
-		*queue = rest; /* its tail is in a request, so it may move */
+	line_turn(line, first);
 	if (group == NULL)
 		return first;
 	group->request.owner = db;
@@ -860,46 +859,59 @@ queue_share(struct db *db, struct db_queue *queue, struct db_request *first)
 	return &group->request;
 }
 
-/* Milliseconds until the oldest small batch has waited long enough; not above 0: it has. */
-static int64_t
-small_wait(const struct db *db)
+static bool
+db_waits(const struct db *db, enum kind kind)
 {
-	return db->queues[QUEUE_SMALL].head->queued_at + gather_wait(&db->gather) - now_ms();
+	return kind == KIND_CALLS     ? db->calls.count > 0
+	       : kind == KIND_BATCHES ? line_ripe(&db->batches)
+	                              : line_ripe(&db->small);
 }
 
 /* What goes next, and where; NULL: nothing can. */
 static struct db_request *
 db_next(struct db *db, struct db_conn **conn)
 {
-	for (int i = 0; i < QUEUES; i++)
+	for (int i = 0; i < KINDS; i++)
 	{
-		enum queue which = (enum queue)((db->turn + i) % QUEUES);
-		struct db_queue *queue = &db->queues[which];
-		bool small = which == QUEUE_SMALL;
+		enum kind kind = (enum kind)((db->turn + i) % KINDS);
+		bool small = kind == KIND_SMALL;
 		struct db_request *request;
 
-		if (queue->count == 0 || (small && small_wait(db) > 0) ||
-		    (*conn = db_idlest(db, small)) == NULL)
+		if (!db_waits(db, kind) || (*conn = db_idlest(db, small)) == NULL)
 			continue;
-		db->turn = (which + 1) % QUEUES;
-		request = queue_take(queue);
-		if (which != QUEUE_CALLS)
-			request = queue_share(db, queue, request);
+		db->turn = (kind + 1) % KINDS;
+		request = kind == KIND_CALLS ? queue_take(&db->calls)
+		                             : line_share(db, small ? &db->small : &db->batches);
 		request->small = small;
 		return request;
 	}
 	return NULL;
 }
 
-/* Calls again when the oldest small batch has waited long enough. */
+/* While no connection is usable nothing waits. */
+static void
+db_refuse(struct db *db)
+{
+	struct db_request *request;
+
+	line_ripen(&db->small, INT64_MAX);
+	while ((request = queue_take(&db->calls)) != NULL ||
+	       (request = line_take(&db->batches)) != NULL || (request = line_take(&db->small)) != NULL)
+		request_unavailable(request, "the database cannot be reached, try again later");
+}
+
+/* While something gathers it is looked at again and again. */
 static void
 db_gather(struct db *db)
 {
-	int64_t wait = db->queues[QUEUE_SMALL].count > 0 ? small_wait(db) : 0;
-	struct timeval time = {wait / 1000, wait % 1000 * 1000};
+	static const struct timeval time = {0, GATHER_LOOK_MS * 1000};
 
-	if (wait > 0 && !event_pending(db->gathered, EV_TIMEOUT, NULL))
-		event_add(db->gathered, &time);
+	if (!line_gathers(&db->small) || event_pending(db->gathered, EV_TIMEOUT, NULL))
+		return;
+	event_add(db->gathered, &time);
+	pthread_mutex_lock(&db->inbox_lock);
+	db->gathering = true;
+	pthread_mutex_unlock(&db->inbox_lock);
 }
 
 static void
@@ -920,51 +932,68 @@ db_schedule(struct db *db)
 		}
 		conn_flush(conn);
 	}
-	db_gather(db);
-	for (int i = 0; i < QUEUES && db->ready == 0; i++)
-		while ((request = queue_take(&db->queues[i])) != NULL)
-			request_unavailable(request, "the database cannot be reached, try again later");
+	if (db->ready == 0)
+		db_refuse(db);
+	else
+		db_gather(db);
 }
 
 static void
-db_queue_put(struct db *db, struct db_request *request)
+db_put(struct db *db, struct db_request *request)
 {
-	enum queue queue = !request->bulk         ? QUEUE_CALLS
-	                   : group_small(request) ? QUEUE_SMALL
-	                                          : QUEUE_BATCHES;
-
-	request->queued_at = now_ms();
-	if (queue == QUEUE_SMALL)
+	if (!request->bulk)
+		queue_put(&db->calls, request);
+	else if (!group_small(request))
+		line_put(&db->batches, request, true);
+	else
+	{
 		gather_count(&db->gather, request->queued_at);
-	queue_put(&db->queues[queue], request);
+		line_put(&db->small, request, gather_wait(&db->gather) == 0);
+	}
+}
+
+/* Takes what was submitted. */
+static void
+db_collect(struct db *db)
+{
+	struct db_queue inbox;
+	struct db_request *request, *next;
+
+	pthread_mutex_lock(&db->inbox_lock);
+	inbox = db->inbox;
+	queue_init(&db->inbox);
+	db->inbox_woken = false;
+	pthread_mutex_unlock(&db->inbox_lock);
+
+	for (request = inbox.count > 0 ? inbox.head : NULL; request != NULL; request = next)
+	{
+		next = request->next;
+		db_put(db, request);
+	}
 }
 
 static void
 db_gathered(evutil_socket_t fd, short what, void *arg)
 {
-	db_schedule(arg);
+	struct db *db = arg;
+
+	pthread_mutex_lock(&db->inbox_lock);
+	db->gathering = false;
+	pthread_mutex_unlock(&db->inbox_lock);
+	db_collect(db);
+	line_ripen(&db->small, now_ms() - gather_wait(&db->gather));
+	db_schedule(db);
 }
 
 static void
 db_inbox(evutil_socket_t fd, short what, void *arg)
 {
 	struct db *db = arg;
-	struct db_queue inbox;
-	struct db_request *request, *next;
 	uint64_t count;
 
 	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		log_fatal("database", NULL, "cannot read the wake-up counter: %s", strerror(errno));
-	pthread_mutex_lock(&db->inbox_lock);
-	inbox = db->inbox;
-	queue_init(&db->inbox);
-	pthread_mutex_unlock(&db->inbox_lock);
-
-	for (request = inbox.count > 0 ? inbox.head : NULL; request != NULL; request = next)
-	{
-		next = request->next;
-		db_queue_put(db, request);
-	}
+	db_collect(db);
 	db_schedule(db);
 }
 
@@ -978,10 +1007,13 @@ db_submit(struct db *db, struct db_request *request)
 	request->failed = request->fault = request->refused = request->alone = false;
 	request->group = NULL;
 	request->message[0] = '\0';
+	request->queued_at = now_ms();
 	for (int i = 0; i < request->item_count; i++)
 		request->items[i].result = NULL;
 	pthread_mutex_lock(&db->inbox_lock);
-	wake = db->inbox.count == 0;
+	/* A small batch would only wait with the others. */
+	wake = !db->inbox_woken && !(db->gathering && group_small(request));
+	db->inbox_woken |= wake;
 	queue_put(&db->inbox, request);
 	pthread_mutex_unlock(&db->inbox_lock);
 
@@ -1026,8 +1058,9 @@ db_start(struct event_base *base, const struct db_settings *settings)
 	db->settings = *settings;
 	db->conninfo = mem_strdup(settings->conninfo);
 	queue_init(&db->inbox);
-	for (int i = 0; i < QUEUES; i++)
-		queue_init(&db->queues[i]);
+	queue_init(&db->calls);
+	line_init(&db->batches);
+	line_init(&db->small);
 	pthread_mutex_init(&db->inbox_lock, NULL);
 	db->inbox_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	db->inbox_event = event_new(base, db->inbox_fd, EV_READ | EV_PERSIST, db_inbox, db);

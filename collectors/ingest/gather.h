@@ -12,7 +12,8 @@
 
 #define GATHER_RATE_MIN 1500 /* small batches a second up to which none waits */
 #define GATHER_RATE_MAX 5000 /* from here on it is the whole time */
-#define GATHER_MAX_MS   50
+#define GATHER_MAX_MS   150
+#define GATHER_LOOK_MS  10 /* so much longer at most */
 
 struct gather
 {

@@ -8,6 +8,7 @@ ingest_SRCS = \
 	ingest/entry.c \
 	ingest/gather.c \
 	ingest/group.c \
+	ingest/line.c \
 	ingest/unary.c \
 	ingest/rotate.c \
 	ingest/peer.c \

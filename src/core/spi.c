@@ -6,7 +6,9 @@
 #include "core/spi.h"
 
 #include "nodes/params.h"
+#include "utils/array.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 
 /* Prepares under a pinned search_path; the plan cache keeps it for every later re-analysis. */
 static SPIPlanPtr
@@ -89,6 +91,19 @@ pctl_plan_each(PctlPlan *plan, const Datum *args, bool read_only, PctlRowSink si
 	if (code < 0)
 		elog(ERROR, "could not execute \"%s\": %s", plan->sql, SPI_result_code_string(code));
 	pfree(options.params);
+}
+
+Datum
+pctl_array(Datum *values, bool *nulls, int count, Oid type)
+{
+	int lower = 1;
+	int16 len;
+	bool by_value;
+	char align;
+
+	get_typlenbyvalalign(type, &len, &by_value, &align);
+	return PointerGetDatum(
+	    construct_md_array(values, nulls, 1, &count, &lower, type, len, by_value, align));
 }
 
 Datum

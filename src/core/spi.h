@@ -29,6 +29,9 @@ typedef void (*PctlRowSink)(void *state, TupleTableSlot *slot);
 void pctl_plan_each(PctlPlan *plan, const Datum *args, bool read_only, PctlRowSink sink,
                     void *state);
 
+/* An array of one dimension as a parameter; nulls may be NULL. */
+Datum pctl_array(Datum *values, bool *nulls, int count, Oid type);
+
 /* Column (from 1) of a row (from 0) of the last answer. */
 Datum pctl_spi_value(uint64 row, int column, bool *isnull);
 

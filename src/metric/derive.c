@@ -289,6 +289,7 @@ registry_look(Fold *fold)
 	}
 	if (seen != NULL)
 		hash_destroy(seen);
+	metric_quota_write(&fold->quota, &fold->tenant, fold->now);
 }
 
 /* What has ended and has later samples. */
@@ -408,7 +409,6 @@ tenant_samples(const LedgerPart *parts, int count, int64 to)
 				waiting_write(&fold);
 		}
 		waiting_write(&fold);
-		metric_quota_close(&fold.quota, &fold.tenant);
 		state_close(&fold, to);
 	}
 	SPI_finish();

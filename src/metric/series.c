@@ -20,12 +20,13 @@
 #include "core/uuid7.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #define AGENT_ACTIVE_DAYS                                                                          \
 	1 /* a series without a sample for so long does not count against its agent */
 
-#define PREPAY 256 /* series counted ahead */
+#define ADMITTED_MAX 1000 /* series that wait to be written */
 
 static PctlPlan quota_lock = {
     "SELECT coalesce(limit_value, 9223372036854775807) - used FROM probectl.tenant_quota"
@@ -40,13 +41,16 @@ static PctlPlan agent_count = {"SELECT count(*) FROM probectl.metric_series WHER
                                "AND agent_id = $2 AND last_seen >= $3",
                                3,
                                {UUIDOID, UUIDOID, TIMESTAMPTZOID}};
+/* An agent may be gone by now. */
 static PctlPlan series_insert = {
     "INSERT INTO probectl.metric_series (tenant_id, series_id, hash, name, labels, agent_id, "
     "test_id, first_seen, last_seen)"
-    " VALUES ($1, $2, $3, $4, $5, (SELECT a.agent_id FROM probectl.agent a WHERE a.tenant_id = $1 "
-    "AND a.agent_id = $6), $7, $8, $8)",
+    " SELECT $1, u.series_id, u.hash, u.name, u.labels, (SELECT a.agent_id FROM probectl.agent a "
+    "WHERE a.tenant_id = $1 AND a.agent_id = u.agent_id), u.test_id, $2, $2"
+    " FROM unnest($3, $4, $5, $6, $7, $8) u (series_id, hash, name, labels, agent_id, test_id)",
     8,
-    {UUIDOID, UUIDOID, BYTEAOID, TEXTOID, JSONBOID, UUIDOID, UUIDOID, TIMESTAMPTZOID}};
+    {UUIDOID, TIMESTAMPTZOID, UUIDARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
+     UUIDARRAYOID, UUIDARRAYOID}};
 
 /* True when putting dots for the underscores of the cleaned name gives the name back. */
 static bool
@@ -188,6 +192,17 @@ labels_jsonb(const MetricSeries *series)
 	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
 
+/* Series of an agent that wait to be written. */
+static int64
+agent_waiting(const MetricQuota *quota, const pg_uuid_t *agent)
+{
+	int64 count = 0;
+
+	for (int i = 0; i < quota->admitted_count; i++)
+		count += memcmp(&quota->admitted[i]->agent, agent, UUID_LEN) == 0;
+	return count;
+}
+
 /* Counted once for as long as it is the same agent's turn: nobody else adds to an agent's series meanwhile, as the tenant's
  * limit is locked. */
 static bool
@@ -199,7 +214,8 @@ agent_has_room(MetricQuota *quota, const MetricSeries *series, TimestampTz now)
 	if (!quota->agent_known || memcmp(&quota->agent, &series->agent, UUID_LEN) != 0)
 	{
 		pctl_plan_run(&agent_count, args, NULL, false, 1);
-		quota->agent_room = pctl_metric_agent_series - DatumGetInt64(pctl_spi_value(0, 1, NULL));
+		quota->agent_room = pctl_metric_agent_series - DatumGetInt64(pctl_spi_value(0, 1, NULL)) -
+		                    agent_waiting(quota, &series->agent);
 		quota->agent = series->agent;
 		quota->agent_known = true;
 	}
@@ -243,10 +259,10 @@ prepaid_subxact(SubXactEvent event, SubTransactionId id, SubTransactionId parent
 }
 
 static void
-quota_move(const pg_uuid_t *tenant, int64 by)
+prepay(const pg_uuid_t *tenant, int64 count)
 {
 	static bool watched = false;
-	Datum args[2] = {UUIDPGetDatum(tenant), Int64GetDatum(by)};
+	Datum args[2] = {UUIDPGetDatum(tenant), Int64GetDatum(count)};
 
 	if (!watched)
 	{
@@ -254,16 +270,8 @@ quota_move(const pg_uuid_t *tenant, int64 by)
 		RegisterSubXactCallback(prepaid_subxact, NULL);
 	}
 	watched = true;
-	if (by != 0 && pctl_plan_run(&quota_add, args, NULL, false, 0) == 1)
-		prepaid += by;
-}
-
-void
-metric_quota_close(MetricQuota *quota, const pg_uuid_t *tenant)
-{
-	if (quota->open)
-		quota_move(tenant, -prepaid);
-	quota->open = false;
+	if (pctl_plan_run(&quota_add, args, NULL, false, 0) == 1)
+		prepaid += count;
 }
 
 PCTL_FUNCTION(pctl_quota_prepaid);
@@ -278,32 +286,81 @@ pctl_quota_prepaid(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
+static Datum
+hash_bytea(const MetricSeries *series)
+{
+	bytea *hash = palloc(VARHDRSZ + PCTL_SHA256_LEN);
+
+	SET_VARSIZE(hash, VARHDRSZ + PCTL_SHA256_LEN);
+	memcpy(VARDATA(hash), series->hash, PCTL_SHA256_LEN);
+	return PointerGetDatum(hash);
+}
+
+void
+metric_quota_write(MetricQuota *quota, const pg_uuid_t *tenant, TimestampTz now)
+{
+	enum
+	{
+		ID,
+		HASH,
+		NAME,
+		LABELS,
+		AGENT,
+		TEST,
+		COLUMNS
+	};
+	static const Oid types[COLUMNS] = {UUIDOID, BYTEAOID, TEXTOID, JSONBOID, UUIDOID, UUIDOID};
+	Datum args[2 + COLUMNS] = {UUIDPGetDatum(tenant), TimestampTzGetDatum(now)};
+	MemoryContext context, old;
+	Datum *values[COLUMNS];
+	bool *nulls;
+
+	if (quota->admitted_count == 0)
+		return;
+	context = AllocSetContextCreate(CurrentMemoryContext, "probectl metric series",
+	                                ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	nulls = palloc(quota->admitted_count * sizeof(bool));
+	for (int c = 0; c < COLUMNS; c++)
+		values[c] = palloc(quota->admitted_count * sizeof(Datum));
+	for (int i = 0; i < quota->admitted_count; i++)
+	{
+		const MetricSeries *series = quota->admitted[i];
+
+		values[ID][i] = UUIDPGetDatum(&series->id);
+		values[HASH][i] = hash_bytea(series);
+		values[NAME][i] = CStringGetTextDatum(series->name);
+		values[LABELS][i] = labels_jsonb(series);
+		values[AGENT][i] = UUIDPGetDatum(&series->agent);
+		values[TEST][i] = UUIDPGetDatum(&series->test);
+		nulls[i] = !series->of_agent;
+	}
+	for (int c = 0; c < COLUMNS; c++)
+		args[2 + c] = pctl_array(values[c], c < AGENT ? NULL : nulls, quota->admitted_count,
+		                         types[c]);
+	prepay(tenant, quota->admitted_count);
+	pctl_plan_run(&series_insert, args, NULL, false, 0);
+	quota->admitted_count = 0;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
 MetricAdmission
 metric_series_admit(MetricQuota *quota, const MetricSeries *series, TimestampTz now)
 {
-	Datum args[8] = {UUIDPGetDatum(&series->tenant), UUIDPGetDatum(&series->id)};
-	bytea *hash;
-
 	/* The trigger takes from what is counted ahead in the row that is locked here, so its own check never fails. */
 	metric_quota_lock(quota, &series->tenant);
 	if (quota->room <= 0)
 		return METRIC_REFUSED_TENANT;
 	if (series->of_agent && !agent_has_room(quota, series, now))
 		return METRIC_REFUSED_AGENT;
-	hash = palloc(VARHDRSZ + PCTL_SHA256_LEN);
-	SET_VARSIZE(hash, VARHDRSZ + PCTL_SHA256_LEN);
-	memcpy(VARDATA(hash), series->hash, PCTL_SHA256_LEN);
-	args[2] = PointerGetDatum(hash);
-	args[3] = CStringGetTextDatum(series->name);
-	args[4] = labels_jsonb(series);
-	args[5] = UUIDPGetDatum(&series->agent);
-	args[6] = UUIDPGetDatum(&series->test);
-	args[7] = TimestampTzGetDatum(now);
-	if (prepaid == 0)
-		quota_move(&series->tenant, Min(quota->room, PREPAY));
-	pctl_plan_run(&series_insert, args, series->of_agent ? NULL : "     nn ", false, 0);
+	if (quota->admitted == NULL)
+		quota->admitted = palloc(ADMITTED_MAX * sizeof(*quota->admitted));
+	quota->admitted[quota->admitted_count++] = series;
 	if (series->of_agent)
 		quota->agent_room--;
 	quota->room--;
+	if (quota->admitted_count == ADMITTED_MAX)
+		metric_quota_write(quota, &series->tenant, now);
 	return METRIC_ADMITTED;
 }

@@ -67,15 +67,17 @@ typedef struct MetricQuota
 	bool agent_known;
 	pg_uuid_t agent;
 	int64 agent_room;
+	const MetricSeries **admitted; /* not written yet */
+	int admitted_count;
 } MetricQuota;
 
 /* Locks the tenant's limit until the end of the transaction: what another one registered before is seen by what is asked next. */
 void metric_quota_lock(MetricQuota *quota, const pg_uuid_t *tenant);
 
-/* Gives back what was counted ahead and not used; before the transaction ends. */
-void metric_quota_close(MetricQuota *quota, const pg_uuid_t *tenant);
+/* Writes what was admitted, in one statement for all. Inside SPI, trusted. */
+void metric_quota_write(MetricQuota *quota, const pg_uuid_t *tenant, TimestampTz now);
 
-/* Inserts a series that is not there. Inside SPI, trusted. */
+/* Takes a series that is not in the registry; it lives until metric_quota_write(). Inside SPI, trusted. */
 MetricAdmission metric_series_admit(MetricQuota *quota, const MetricSeries *series,
                                     TimestampTz now);
 

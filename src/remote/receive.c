@@ -436,7 +436,7 @@ series_register(Intake *in)
 		(void) hash_search(seen, &series->id, HASH_ENTER, NULL);
 		series_remember(in, series);
 	}
-	metric_quota_close(&quota, &in->tenant);
+	metric_quota_write(&quota, &in->tenant, in->now);
 }
 
 static void

@@ -19,14 +19,14 @@ COMMENT ON FUNCTION probectl.agent_tests(bigint) IS 'tests of the entered agent 
 
 -- Every change of a test moves the tenant's revision; agents that wait for it are woken at commit.
 CREATE OR REPLACE FUNCTION probectl_internal.latest_names(tenant uuid, test uuid, agent uuid, OUT names text, OUT stale_after interval, OUT project_id uuid)
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  RETURNS SETOF record LANGUAGE sql STABLE ROWS 1 BEGIN ATOMIC
   SELECT concat('"agent_name":', coalesce(to_json(a.name)::text, 'null'), ',"test_name":', coalesce(to_json(t.name)::text, 'null'),
                 ',"interval_seconds":', coalesce(t.interval_seconds::text, 'null'), ','),
          make_interval(secs => 3 * coalesce(t.interval_seconds, 60) + coalesce(t.timeout_seconds, 10)), t.project_id
     FROM (SELECT 1) one
     LEFT JOIN probectl.agent a ON a.tenant_id = latest_names.tenant AND a.agent_id = latest_names.agent
-    LEFT JOIN probectl.test t ON t.tenant_id = latest_names.tenant AND t.test_id = latest_names.test
-$$;
+    LEFT JOIN probectl.test t ON t.tenant_id = latest_names.tenant AND t.test_id = latest_names.test;
+END;
 COMMENT ON FUNCTION probectl_internal.latest_names(uuid, uuid, uuid) IS 'what a newest result shows of its test and agent';
 
 CREATE OR REPLACE FUNCTION probectl_internal.latest_rename(tenant uuid, test uuid, agent uuid) RETURNS void

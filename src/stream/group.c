@@ -85,19 +85,6 @@ static PctlPlan ledger_write = {
      INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
      OIDARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}};
 
-static Datum
-array_datum(Datum *values, bool *nulls, int count, Oid type)
-{
-	int lower = 1;
-	int16 len;
-	bool by_value;
-	char align;
-
-	get_typlenbyvalalign(type, &len, &by_value, &align);
-	return PointerGetDatum(
-	    construct_md_array(values, nulls, 1, &count, &lower, type, len, by_value, align));
-}
-
 /* ---- positions ---- */
 
 static int
@@ -168,8 +155,8 @@ positions_open(IngestGroup *group)
 		agents[i] = UUIDPGetDatum(&group->positions[i].agent);
 		planes[i] = CStringGetTextDatum(group->positions[i].plane);
 	}
-	args[1] = array_datum(agents, NULL, group->position_count, UUIDOID);
-	args[2] = array_datum(planes, NULL, group->position_count, TEXTOID);
+	args[1] = pctl_array(agents, NULL, group->position_count, UUIDOID);
+	args[2] = pctl_array(planes, NULL, group->position_count, TEXTOID);
 	args[3] = TimestampTzGetDatum(group->received_at);
 	if (positions_find(group, args))
 		return;
@@ -202,8 +189,8 @@ positions_close(const IngestGroup *group)
 			columns[3 + c][i] = Int64GetDatum(position->counts[c]);
 	}
 	for (int c = 0; c < ARRAYS; c++)
-		args[2 + c] = array_datum(columns[c], NULL, group->position_count,
-		                          c == 0 ? TIDOID : INT8OID);
+		args[2 + c] = pctl_array(columns[c], NULL, group->position_count,
+		                         c == 0 ? TIDOID : INT8OID);
 	if (pctl_plan_run(&positions_write, args, NULL, false, 0) != (uint64) group->position_count)
 		elog(ERROR, "a position is not where it was locked");
 }
@@ -260,7 +247,7 @@ ledger_rows(const IngestGroup *group)
 			ledger_add(&ledger, in, lfirst(cell), foreach_current_index(cell) == 0);
 	}
 	for (int c = 0; c < LEDGER_COLUMNS; c++)
-		args[2 + c] = array_datum(ledger.values[c], ledger.nulls[c], rows, types[c]);
+		args[2 + c] = pctl_array(ledger.values[c], ledger.nulls[c], rows, types[c]);
 	pctl_plan_run(&ledger_write, args, NULL, false, 0);
 }
 
