@@ -256,6 +256,8 @@ bench_run(struct cli_args *args)
 		bench_measure(bench, &env);
 		return 0;
 	}
+	if (env.private && bench->prepare)
+		bench->prepare(&env);
 	if (env.private)
 		return bench_guarded(bench, &env);
 	env.home = home_open(cli_value(args, "home"));

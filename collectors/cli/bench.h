@@ -31,6 +31,8 @@ struct bench
 	const char *name;
 	const char *summary;
 	bool alone; /* runs without an instance: home is NULL */
+	/* Before a private instance is made; NULL: it is as any other. Its processes inherit the environment. */
+	void (*prepare)(const struct bench_env *env);
 	/* Adds the figures to out; ends the process on a failure. */
 	void (*run)(const struct bench_env *env, json_t *out);
 };

@@ -97,8 +97,8 @@ run(const struct bench_env *env, json_t *out)
 {
 	int64_t seconds = env->seconds ? env->seconds : SECONDS_DEFAULT;
 	PGconn *conn = db_connect(env->home, HOME_DATABASE);
-	struct fleet quiet = fleet_make(conn, "quiet", 1, QUIET_AGENTS);
-	struct fleet loud = fleet_make(conn, "loud", 1, FLOOD_AGENTS);
+	struct fleet quiet = fleet_make(env->home, conn, "quiet", 1, QUIET_AGENTS);
+	struct fleet loud = fleet_make(env->home, conn, "loud", 1, FLOOD_AGENTS);
 	double alone[PAIRS], beside[PAIRS], ratio[PAIRS], flooded = 0;
 	struct fleet_check check;
 	int64_t acked = 0;

@@ -117,7 +117,7 @@ run(const struct bench_env *env, json_t *out)
 {
 	int64_t seconds = env->seconds ? env->seconds : SECONDS_DEFAULT;
 	PGconn *conn = db_connect(env->home, HOME_DATABASE);
-	struct fleet fleet = fleet_make(conn, "ingest", 1, AGENTS);
+	struct fleet fleet = fleet_make(env->home, conn, "ingest", 1, AGENTS);
 	struct fleet_check check;
 	struct bench_bus bus = {0};
 	struct run full, paced;

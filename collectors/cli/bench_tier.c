@@ -18,6 +18,9 @@
 #include "cli/util.h"
 
 #define SECONDS_DEFAULT 30
+#define AGENTS_USUAL    9000 /* fit the defaults of ingest */
+#define AGENTS_SPARE    500  /* streams for those that connect again */
+#define AGENT_BYTES     (256 * 1024)
 
 struct tier
 {
@@ -83,6 +86,20 @@ tier_find(const char *name)
 	util_fail(EXIT_USAGE, "bench: unknown tier %s: there are%s", name, names);
 }
 
+/* Limits of ingest that let so many in. */
+static void
+prepare(const struct bench_env *env)
+{
+	const struct tier *tier = tier_find(env->tier ? env->tier : "S");
+	int agents = tier->tenants * tier->agents;
+
+	if (agents <= AGENTS_USUAL)
+		return;
+	setenv("PROBECTL_INGEST_LIMITS_STREAMS", util_fmt("%d", agents + AGENTS_SPARE), 0);
+	setenv("PROBECTL_INGEST_LIMITS_MEMORY_BYTES",
+	       util_fmt("%lld", (long long) agents * AGENT_BYTES), 0);
+}
+
 static int64_t *
 acked_by_tenant(const struct fleet *fleet)
 {
@@ -121,7 +138,7 @@ run(const struct bench_env *env, json_t *out)
 {
 	const struct tier *tier = tier_find(env->tier ? env->tier : "S");
 	PGconn *conn = db_connect(env->home, HOME_DATABASE);
-	struct fleet fleet = fleet_make(conn, "tier", tier->tenants, tier->agents);
+	struct fleet fleet = fleet_make(env->home, conn, "tier", tier->tenants, tier->agents);
 	struct watch watch = {.home = env->home};
 	struct load_plan plan = {.listen = home_text(env->home, "ingest_listen"),
 	                         .ca_file = home_path(env->home, "pki/ca.pem"),
@@ -152,5 +169,6 @@ run(const struct bench_env *env, json_t *out)
 const struct bench bench_tier = {
     .name = "tier",
     .summary = "an installation of a size: tenants, connected agents, a steady rate",
+    .prepare = prepare,
     .run = run,
 };

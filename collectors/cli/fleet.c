@@ -4,6 +4,7 @@
  */
 #include "cli/fleet.h"
 
+#include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,14 +37,15 @@ keys_remove(void)
 }
 
 static void
-keys_open(void)
+keys_open(const struct home *home)
 {
-	char dir[] = "/tmp/pctl-bench-keys-XXXXXX";
+	char *dir = home_path(home, "bench-keys-XXXXXX");
 
 	if (key_dir != NULL)
 		return;
 	if (mkdtemp(dir) == NULL)
-		util_fail(EXIT_CANNOT, "bench: cannot make a folder in /tmp");
+		util_fail(EXIT_CANNOT, "bench: cannot make a folder in %s: %s", home->named,
+		          strerror(errno));
 	key_dir = util_dup(dir);
 	key_owner = getpid();
 	atexit(keys_remove);
@@ -90,7 +92,7 @@ agent_enrol(PGconn *conn, const char *slug, const char *name, struct load_agent 
 }
 
 struct fleet
-fleet_make(PGconn *conn, const char *name, int tenants, int agents_each)
+fleet_make(const struct home *home, PGconn *conn, const char *name, int tenants, int agents_each)
 {
 	struct fleet fleet = {
 	    .agents = mem_array((size_t) tenants * (size_t) agents_each, sizeof(struct load_agent)),
@@ -99,7 +101,7 @@ fleet_make(PGconn *conn, const char *name, int tenants, int agents_each)
 	    .tenant_ids = mem_array((size_t) tenants, sizeof(char *)),
 	    .slug = util_fmt("bench-%s-%lld", name, (long long) util_wall_ms())};
 
-	keys_open();
+	keys_open(home);
 	for (int t = 0; t < tenants; t++)
 	{
 		char *slug = util_fmt("%s-%d", fleet.slug, t);

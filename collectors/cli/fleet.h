@@ -22,10 +22,11 @@ struct fleet
 };
 
 /*
- * Makes the tenants and enrols the agents as new machines would be. Keys are in a folder
+ * Makes the tenants and enrols the agents as new machines would be. Keys are in a folder of the home
  * that goes with the process. Ends the process when that fails.
  */
-struct fleet fleet_make(PGconn *conn, const char *name, int tenants, int agents_each);
+struct fleet fleet_make(const struct home *home, PGconn *conn, const char *name, int tenants,
+                        int agents_each);
 
 /* New epochs for a next run; counts of the agents start from 0. */
 void fleet_renew(struct fleet *fleet);
