@@ -100,7 +100,7 @@ struct db_request
 	void (*complete)(struct db_request *request);
 	void *owner;
 
-	/* Private to db.c and group.c. */
+	/* Private to db.c, group.c and line.c. */
 	int step;
 	bool failed;
 	bool refused; /* the server said why, as opposed to being lost */
