@@ -25,8 +25,7 @@ GRANT EXECUTE ON FUNCTION probectl_internal.metric_test_may(uuid),
   TO probectl_app;
 GRANT EXECUTE ON FUNCTION probectl_internal.metric_compact(integer), probectl_internal.metric_retain() TO probectl_worker;
 
-CREATE TRIGGER quota BEFORE INSERT ON probectl.metric_series FOR EACH ROW WHEN (NOT probectl_internal.quota_prepaid('series')) EXECUTE FUNCTION probectl_internal.quota_count('series');
-CREATE TRIGGER quota_back BEFORE DELETE ON probectl.metric_series FOR EACH ROW EXECUTE FUNCTION probectl_internal.quota_count('series');
+CREATE TRIGGER quota BEFORE INSERT OR DELETE ON probectl.metric_series FOR EACH ROW EXECUTE FUNCTION probectl_internal.quota_count('series');
 CREATE TRIGGER forgotten AFTER DELETE ON probectl.metric_series REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION probectl_internal.metric_series_forgotten();
 CREATE TRIGGER series_end AFTER DELETE ON probectl.test FOR EACH ROW EXECUTE FUNCTION probectl_internal.metric_ending('test');
 CREATE TRIGGER series_pause AFTER UPDATE ON probectl.test FOR EACH ROW

@@ -214,6 +214,9 @@ BEGIN
     UPDATE probectl.tenant_quota q SET used = greatest(q.used - 1, 0) WHERE q.tenant_id = OLD.tenant_id AND q.resource = TG_ARGV[0];
     RETURN OLD;
   END IF;
+  IF probectl_internal.quota_prepaid(TG_ARGV[0]) THEN
+    RETURN NEW;
+  END IF;
   UPDATE probectl.tenant_quota q SET used = q.used + 1
    WHERE q.tenant_id = NEW.tenant_id AND q.resource = TG_ARGV[0] AND (q.limit_value IS NULL OR q.used < q.limit_value);
   IF NOT FOUND THEN
