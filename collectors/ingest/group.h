@@ -3,8 +3,8 @@
  * group.h -- batches of several agents of one tenant in one transaction.
  *
  * Thousands of agents that send a result a second each would cost a commit each, and it is
- * commits that a disk bounds. What waits anyway shares one: a group forms only while every connection is
- * busy, so nobody waits for it. The database takes all of it or nothing; when it refuses, the members
+ * commits that a disk bounds. What waits shares one: for a connection (line.h), or, when thousands come, for each
+ * other (gather.h). The database takes all of it or nothing; when it refuses, the members
  * are asked for one by one, and the refusal meets the one it is for.
  */
 #ifndef PCTL_INGEST_GROUP_H

@@ -18,6 +18,8 @@ $$;
 COMMENT ON FUNCTION probectl.agent_tests(bigint) IS 'tests of the entered agent as a probectl.test.v1.TestBundle, the Ed25519 signature over "probectl.tests.v1\n" and it, and the chain (PEM) of the key; no bundle when the known revision is the current one';
 
 -- Every change of a test moves the tenant's revision; agents that wait for it are woken at commit.
+-- A set of one row, and of names resolved here, so that the planner puts it into the query that asks: planned by itself each
+-- time it was a third of what first results cost.
 CREATE OR REPLACE FUNCTION probectl_internal.latest_names(tenant uuid, test uuid, agent uuid, OUT names text, OUT stale_after interval, OUT project_id uuid)
   RETURNS SETOF record LANGUAGE sql STABLE ROWS 1 BEGIN ATOMIC
   SELECT concat('"agent_name":', coalesce(to_json(a.name)::text, 'null'), ',"test_name":', coalesce(to_json(t.name)::text, 'null'),
