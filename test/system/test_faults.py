@@ -134,6 +134,37 @@ def test_a_clock_that_jumps_by_hours(world, ways, agent, hours):
     assert (ahead, clamped) == (0, 1 if hours > 0 else 0)
 
 
+def test_two_agents_invent_names_by_turns(world, ways):
+    """Their series are worked in together, and each has as many as it may: what is not written yet counts against its own agent."""
+    agents = [world.agent(world.tenant), world.agent(world.tenant)]
+    limit = int(world.database.one("SHOW probectl.metric_agent_series")[0])
+    rounds = 2 * limit // SERIES_A_RECORD
+    settled = lambda: not world.database.one(
+        "SELECT count(*) FROM probectl.ledger l, probectl.metric_state s WHERE s.tenant_id = l.tenant_id AND l.tenant_id = %s AND l.xid >= s.next_xid", (world.tenant,))[0]
+
+    def invent(turn):
+        record = world.messages.result.Result(canary_type="icmp", server_address="192.0.2.2", success=True, start_time_unix_nano=time.time_ns(), result_id=str(uuid.uuid4()))
+        for n in range(SERIES_A_RECORD):
+            record.metrics["turns.%d.ms" % (turn * SERIES_A_RECORD + n)] = 1.0
+        return record.SerializeToString()
+
+    wait_until("what came before is worked in", settled)
+    with world.database.session() as held:
+        # The derive worker locks this row first, so that all but what it has begun with waits for one pass.
+        held.execute("INSERT INTO probectl.metric_state AS s (tenant_id) VALUES (%s) ON CONFLICT (tenant_id) DO UPDATE SET stored = s.stored", (world.tenant,))
+        with world.producer(ways[0], agents[0]) as one, world.producer(ways[1], agents[1]) as two:
+            streams = [one.stream(), two.stream()]
+            for turn in range(rounds):
+                for stream in streams:
+                    stream.send(world.messages.request(1, turn + 1, [invent(turn)]))
+                    stream.wait_acks(turn + 1)
+            for stream in streams:
+                assert stream.finish() == grpc.StatusCode.OK
+    wait_until("every sample is worked in", settled)
+    for agent in agents:
+        assert world.database.one("SELECT count(*) FROM probectl.metric_series WHERE agent_id = %s", (agent.agent,))[0] == limit
+
+
 def test_a_million_series(world, ways):
     """One agent invents a million names: its limit holds, each refused sample is counted, and a neighbour's series are made meanwhile."""
     bomber, neighbour = world.agent(world.tenant), world.agent(world.other)
