@@ -10,6 +10,7 @@ MODULE_big := probectl
 
 SRCS := \
 	src/probectl.c \
+	src/core/append.c \
 	src/core/clock.c \
 	src/core/crypto.c \
 	src/core/guc.c \
@@ -35,6 +36,8 @@ SRCS := \
 	src/stream/derive.c \
 	src/stream/group.c \
 	src/stream/ingest.c \
+	src/stream/ledger.c \
+	src/stream/position.c \
 	src/stream/window.c \
 	src/result/bundle.c \
 	src/result/decode.c \

@@ -180,11 +180,11 @@ SELECT sum(clamped) AS clamped, sum(dead_lettered) AS dead, sum(stored) AS store
 
 -- Two days in one batch, interleaved: two ledger rows, the counts once.
 CALL regress.send(:'a', :'agent', :'serial', regress.batch(9223372036854775807, 10,
-  regress.result(60, '2100-01-14 23:59:59.999999+00'), regress.result(60, '2100-01-15 00:00:00+00'), regress.result(60, '2100-01-14 12:00:00+00'),
-  regress.result(60, '2100-01-15 12:00:00+00'), ''));
+  regress.result(60, '2100-01-14 23:59:59.999999+00', 1, regress.words(4, 'first')), regress.result(60, '2100-01-15 00:00:00+00', 2, regress.words(4, 'second')),
+  regress.result(60, '2100-01-15 12:00:00+00', 3, regress.words(4, 'third')), regress.result(60, '2100-01-14 12:00:00+00', 4, regress.words(4, 'fourth')), ''));
 SELECT leaf::regclass, count, stored, dead_lettered, started_min, started_max FROM probectl.ledger
  WHERE tenant_id = :'a' AND epoch = 9223372036854775807 AND first_seq = 10 ORDER BY leaf::regclass::text;
-SELECT tableoid::regclass, count(*) FROM probectl.result WHERE tenant_id = :'a' AND test_id = regress.test_uuid(60) GROUP BY 1 ORDER BY 1;
+SELECT tableoid::regclass, started_at, target, latency_ms, metrics FROM probectl.result WHERE tenant_id = :'a' AND test_id = regress.test_uuid(60) ORDER BY latency_ms;
 
 -- A test that only the agent knows: one identifier for what was tested, version 8, the same for everybody.
 CALL regress.send(:'a', :'agent', :'serial', regress.batch(9223372036854775807, 15,

@@ -6,6 +6,9 @@
  *
  * gRPC completes every operation that was started, successfully or not, also when the
  * peer is gone; so a call is freed by counting and nothing is ever abandoned.
+ *
+ * Debian's gRPC searches the list of all open operations whenever one completes, so a connected
+ * stream that does nothing has one of them and not two: what it receives tells it that its peer is gone.
  */
 #include "ingest/call.h"
 
@@ -149,6 +152,7 @@ call_batch(struct call *call, struct tag *tag, const grpc_op *ops, size_t count)
 		log_fatal("grpc", NULL, "impossible: an operation was refused with error %d", (int) error);
 }
 
+/* Lets go of what call_start holds: an operation is under way, so the call is still there afterwards. */
 static void
 call_over(struct call *call)
 {
@@ -158,6 +162,7 @@ call_over(struct call *call)
 	entry_gone(call);
 	if (call->method != NULL && call->method->gone != NULL)
 		call->method->gone(call);
+	call_unref(call);
 }
 
 /* ---- completions ---- */
@@ -208,6 +213,19 @@ plain_done(struct tag *tag, bool ok)
 }
 
 /* ---- operations ---- */
+
+/* Asks to be told when the peer is gone, or has what it was sent. */
+static void
+call_watch(struct call *call)
+{
+	grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
+
+	if (call->watched)
+		return;
+	call->watched = true;
+	op.data.recv_close_on_server.cancelled = &call->cancelled;
+	call_batch(call, &call->close_tag, &op, 1);
+}
 
 void
 call_greet(struct call *call)
@@ -270,6 +288,7 @@ call_finish(struct call *call, grpc_status_code code, const char *text, grpc_byt
 	ops[count++].data.send_status_from_server.status_details = &details;
 	call_batch(call, &call->finish_tag, ops, count);
 	grpc_slice_unref(details);
+	call_watch(call);
 	call_over(call);
 }
 
@@ -312,6 +331,7 @@ call_cut(struct call *call, grpc_status_code code, const char *text)
 	}
 	call->finishing = true;
 	grpc_call_cancel_with_status(call->call, code, text, NULL);
+	call_watch(call);
 	call_over(call);
 }
 
@@ -409,6 +429,8 @@ call_admit(struct call *call, const grpc_slice *path)
 	call->admitted = true;
 	(*agent_row(call))++;
 	call->method = method;
+	if (!method->listens)
+		call_watch(call);
 	stat_add(method->counter, 1);
 	method->start(call);
 }
@@ -417,7 +439,6 @@ void
 call_start(struct server *server, grpc_call *grpc, const grpc_slice *path)
 {
 	struct call *call = mem_alloc(sizeof(*call));
-	grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
 
 	call->server = server;
 	call->call = grpc;
@@ -428,8 +449,6 @@ call_start(struct server *server, grpc_call *grpc, const grpc_slice *path)
 	call->finish_tag = (struct tag){plain_done, call};
 	TAILQ_INSERT_TAIL(&server->calls, call, all);
 	server->call_count++;
-
-	op.data.recv_close_on_server.cancelled = &call->cancelled;
-	call_batch(call, &call->close_tag, &op, 1);
+	call_ref(call);
 	call_admit(call, path);
 }

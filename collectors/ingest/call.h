@@ -6,8 +6,8 @@
  * so nothing is locked. The database works on another thread: a request is handed over with
  * db_submit and comes back as mail (server.c), never shared.
  *
- * A call lives while something will still come back for it: `refs` counts the operations
- * gRPC has not completed and the request the database has not answered.
+ * A call lives until it is over and nothing will come back for it: `refs` counts that it is not
+ * over, the operations gRPC has not completed and the request the database has not answered.
  */
 #ifndef PCTL_INGEST_CALL_H
 #define PCTL_INGEST_CALL_H
@@ -38,6 +38,7 @@ struct method
 {
 	const char *path;
 	enum stat counter;
+	bool listens; /* receives all the time, and notices by that when the peer is gone */
 	void (*start)(struct call *call);                              /* identity was checked */
 	void (*message)(struct call *call, grpc_byte_buffer *message); /* NULL: no more will come */
 	void (*answered)(struct call *call);                           /* call->request came back */
@@ -101,6 +102,7 @@ struct call
 	bool over;      /* the peer is gone or has its status: start nothing more */
 	bool finishing; /* the status was handed to gRPC */
 	bool greeted;   /* initial metadata was sent */
+	bool watched;   /* close_tag was started */
 	bool sending;
 	bool asking; /* request is with the database */
 	enum

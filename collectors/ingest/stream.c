@@ -326,6 +326,7 @@ stream_stop(struct call *call)
 const struct method method_results = {
     .path = "/probectl.agent.v1.AgentService/StreamResults",
     .counter = STAT_CALLS_RESULTS,
+    .listens = true,
     .start = stream_start,
     .message = stream_message,
     .answered = stream_answered,

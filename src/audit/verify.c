@@ -22,7 +22,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "tenant/context.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -546,7 +545,7 @@ proof_datum(const MerkleNode *proof, int count)
 		                errmsg("retention has taken a node this proof needs")));
 	for (int i = 0; i < count; i++)
 		nodes[i] = bytea_datum(proof[i].hash, PCTL_SHA256_LEN);
-	return PointerGetDatum(construct_array(nodes, count, BYTEAOID, -1, false, TYPALIGN_INT));
+	return pctl_array(nodes, NULL, count, BYTEAOID);
 }
 
 /* audit_inclusion(seq bigint, size bigint, OUT leaf_hash bytea, OUT tree_size bigint, OUT proof bytea[]) */

@@ -26,7 +26,6 @@
 #include "pgstat.h"
 #include "stream/window.h"
 #include "tenant/context.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -247,8 +246,7 @@ registry_read(Fold *fold)
 			ids[wanted++] = UUIDPGetDatum(&fold->waiting[i]->series->id);
 	if (wanted == 0)
 		return NULL;
-	args[1] = PointerGetDatum(
-	    construct_array(ids, wanted, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	args[1] = pctl_array(ids, NULL, wanted, UUIDOID);
 	found = pctl_plan_run(&series_seen, args, NULL, false, 0);
 	seen = hash_create("probectl metric series seen", 256, &ctl,
 	                   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);

@@ -17,7 +17,6 @@
 #include "core/spi.h"
 #include "metric/store.h"
 #include "tenant/context.h"
-#include "utils/array.h"
 #include "utils/timestamp.h"
 
 static PctlPlan state_touch = {
@@ -85,11 +84,8 @@ static uint64
 series_run(PctlPlan *plan, const pg_uuid_t *tenant, TimestampTz now, Datum *series, Datum *last,
            int count)
 {
-	Datum args[4] = {
-	    UUIDPGetDatum(tenant),
-	    PointerGetDatum(construct_array(series, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)),
-	    PointerGetDatum(construct_array(last, count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE)),
-	    TimestampTzGetDatum(now)};
+	Datum args[4] = {UUIDPGetDatum(tenant), pctl_array(series, NULL, count, UUIDOID),
+	                 pctl_array(last, NULL, count, TIMESTAMPTZOID), TimestampTzGetDatum(now)};
 
 	return pctl_plan_run(plan, args, NULL, false, 0);
 }

@@ -12,7 +12,6 @@
 
 #include "catalog/pg_type.h"
 #include "core/spi.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -127,8 +126,7 @@ metric_level_put(const pg_uuid_t *tenant, const pg_uuid_t *series, int level,
 	metric_samples_merge(&all, rows);
 	if (taken > 0)
 	{
-		args[3] = PointerGetDatum(
-		    construct_array(gone, taken, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
+		args[3] = pctl_array(gone, NULL, taken, TIMESTAMPTZOID);
 		pctl_plan_run(&chunk_delete, args, NULL, false, 0);
 	}
 	level_insert(args, &all);

@@ -19,7 +19,6 @@
 #include "miscadmin.h"
 #include "remote/wire.h"
 #include "stream/window.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -271,8 +270,7 @@ series_check(Gathering *g)
 
 	for (int i = 0; i < g->count; i++)
 		ids[i] = UUIDPGetDatum(&g->series[i]->series->id);
-	args[1] = PointerGetDatum(
-	    construct_array(ids, g->count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	args[1] = pctl_array(ids, NULL, g->count, UUIDOID);
 	found = pctl_plan_run(&series_seen, args, NULL, true, 0);
 	for (uint64 i = 0; i < found; i++)
 		(void) hash_search(seen, DatumGetUUIDP(pctl_spi_value(i, 1, NULL)), HASH_ENTER, NULL);

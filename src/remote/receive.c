@@ -37,7 +37,6 @@
 #include "miscadmin.h"
 #include "remote/wire.h"
 #include "tenant/context.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -397,8 +396,7 @@ registry_read(const Intake *in)
 	for (int i = 0; i < in->count; i++)
 		if (in->series[i].made != NULL)
 			ids[wanted++] = UUIDPGetDatum(&in->series[i].id);
-	args[1] = PointerGetDatum(
-	    construct_array(ids, wanted, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	args[1] = pctl_array(ids, NULL, wanted, UUIDOID);
 	found = pctl_plan_run(&series_seen, args, NULL, false, 0);
 	for (uint64 i = 0; i < found; i++)
 		(void) hash_search(seen, DatumGetUUIDP(pctl_spi_value(i, 1, NULL)), HASH_ENTER, NULL);

@@ -237,10 +237,8 @@ latest_upsert(const pg_uuid_t *tenant, const Latest *latest, TupleDesc desc)
 		text[i] = CStringGetTextDatum(spark_json(&latest->points[i]));
 		at[i] = TimestampTzGetDatum(latest->points[i].at);
 	}
-	args[17] = PointerGetDatum(
-	    construct_array(text, latest->point_count, TEXTOID, -1, false, TYPALIGN_INT));
-	args[18] = PointerGetDatum(
-	    construct_array(at, latest->point_count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE));
+	args[17] = pctl_array(text, NULL, latest->point_count, TEXTOID);
+	args[18] = pctl_array(at, NULL, latest->point_count, TIMESTAMPTZOID);
 	args[19] = item_datum(args, nulls);
 	if (pctl_plan_run(&latest_update, args, nulls, false, 0) == 0)
 		pctl_plan_run(&latest_insert, args, nulls, false, 0);

@@ -1,37 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL
  *
- * store.c -- results by multi-insert, 128 slots at a time (the measured optimum: larger batches
- * fall out of the cache, smaller ones pay for WAL records).
- *
- * Values of a slot live in a context that is reset after each flush. Records of a batch come in
- * order of time, so one leaf partition is open at a time; a record of another day flushes and
- * switches. Routing is the executor's own, so a missing partition is the server's own error: the
- * producer keeps the batch and the keeper makes the partition.
+ * store.c -- from a decoded record to a row of probectl.result, and where the rows of a batch went.
  */
 #include "result/store.h"
 
 #include <math.h>
 
-#include "access/heapam.h"
-#include "access/tableam.h"
-#include "access/xact.h"
-#include "catalog/namespace.h"
-#include "commands/defrem.h"
+#include "core/append.h"
 #include "core/crypto.h"
 #include "core/errors.h"
 #include "core/guc.h"
-#include "executor/execPartition.h"
-#include "executor/executor.h"
-#include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/numeric.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
-
-#define SLOTS_MAX 128
 
 /* Columns of probectl.result, in order. */
 enum
@@ -73,71 +55,8 @@ struct ResultStore
 	pg_uuid_t tenant;
 	ResultSender *from; /* of the records that come now */
 	TimestampTz oldest, newest;
-	Relation root;
-	EState *estate;
-	ModifyTableState *mtstate;
-	ResultRelInfo *root_info;
-	PartitionTupleRouting *routing;
-	TupleTableSlot *root_slot;
-	ResultRelInfo *leaf; /* of the slots waiting, or NULL */
-	BulkInsertState bistate;
-	TupleTableSlot *slots[SLOTS_MAX];
-	ResultSender *senders[SLOTS_MAX]; /* of each */
-	int nslots, nslots_made;
-	MemoryContext values;
-	CommandId cid;
+	PctlAppend *rows;
 };
-
-static void
-executor_open(ResultStore *s)
-{
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-
-	rte->rtekind = RTE_RELATION;
-	rte->relid = RelationGetRelid(s->root);
-	rte->relkind = s->root->rd_rel->relkind;
-	rte->rellockmode = RowExclusiveLock;
-	rte->requiredPerms = ACL_INSERT;
-	s->estate = CreateExecutorState();
-	ExecInitRangeTable(s->estate, list_make1(rte));
-	s->root_info = makeNode(ResultRelInfo);
-	ExecInitResultRelation(s->estate, s->root_info, 1);
-	s->mtstate = makeNode(ModifyTableState);
-	s->mtstate->ps.state = s->estate;
-	s->mtstate->operation = CMD_INSERT;
-	s->mtstate->mt_nrels = 1;
-	s->mtstate->resultRelInfo = s->root_info;
-	s->mtstate->rootResultRelInfo = s->root_info;
-	s->routing = ExecSetupPartitionTupleRouting(s->estate, s->root);
-	s->root_slot = table_slot_create(s->root, &s->estate->es_tupleTable);
-}
-
-ResultStore *
-result_store_begin(const pg_uuid_t *tenant)
-{
-	ResultStore *s = palloc0(sizeof(*s));
-
-	s->tenant = *tenant;
-	s->root = table_open(get_relname_relid("result", get_namespace_oid("probectl", false)),
-	                     RowExclusiveLock);
-	if (RelationGetDescr(s->root)->natts != COL_COUNT)
-		elog(ERROR, "probectl.result has %d columns, expected %d", RelationGetDescr(s->root)->natts,
-		     COL_COUNT);
-	executor_open(s);
-	s->values = AllocSetContextCreate(CurrentMemoryContext, "probectl result values",
-	                                  ALLOCSET_DEFAULT_SIZES);
-	s->bistate = GetBulkInsertState();
-	s->cid = GetCurrentCommandId(true);
-	return s;
-}
-
-void
-result_store_from(ResultStore *s, ResultSender *sender)
-{
-	s->from = sender;
-	s->oldest = sender->received_at - (int64) pctl_result_retention * USECS_PER_DAY;
-	s->newest = sender->received_at + PCTL_FUTURE_SECONDS_MAX * USECS_PER_SEC;
-}
 
 static ResultStorePart *
 part_of(ResultSender *sender, Oid leaf)
@@ -161,10 +80,11 @@ part_of(ResultSender *sender, Oid leaf)
 }
 
 static void
-part_count(ResultStorePart *part, TupleTableSlot *slot)
+row_stored(void *sender, Oid leaf, TupleTableSlot *row)
 {
-	BlockNumber block = ItemPointerGetBlockNumber(&slot->tts_tid);
-	TimestampTz started = DatumGetTimestampTz(slot->tts_values[COL_STARTED_AT]);
+	ResultStorePart *part = part_of(sender, leaf);
+	BlockNumber block = ItemPointerGetBlockNumber(&row->tts_tid);
+	TimestampTz started = DatumGetTimestampTz(row->tts_values[COL_STARTED_AT]);
 
 	if (part->block_first == InvalidBlockNumber || block < part->block_first)
 		part->block_first = block;
@@ -175,39 +95,22 @@ part_count(ResultStorePart *part, TupleTableSlot *slot)
 	part->count++;
 }
 
-static void
-store_flush(ResultStore *s)
+ResultStore *
+result_store_begin(const pg_uuid_t *tenant)
 {
-	MemoryContext old;
+	ResultStore *s = palloc0(sizeof(*s));
 
-	if (s->nslots == 0)
-		return;
-	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(s->estate));
-	table_multi_insert(s->leaf->ri_RelationDesc, s->slots, s->nslots, s->cid, 0, s->bistate);
-	MemoryContextSwitchTo(old);
-	for (int i = 0; i < s->nslots; i++)
-	{
-		if (s->leaf->ri_NumIndices > 0)
-			list_free(
-			    ExecInsertIndexTuples(s->leaf, s->slots[i], s->estate, false, false, NULL, NIL));
-		part_count(part_of(s->senders[i], RelationGetRelid(s->leaf->ri_RelationDesc)), s->slots[i]);
-		ExecClearTuple(s->slots[i]);
-		ResetPerTupleExprContext(s->estate);
-	}
-	s->nslots = 0;
-	MemoryContextReset(s->values);
+	s->tenant = *tenant;
+	s->rows = pctl_append_begin("result", COL_COUNT, row_stored);
+	return s;
 }
 
-/* Other partition: flush, let the pinned page go, make slots of the new leaf. */
-static void
-leaf_switch(ResultStore *s, ResultRelInfo *leaf)
+void
+result_store_from(ResultStore *s, ResultSender *sender)
 {
-	store_flush(s);
-	ReleaseBulkInsertStatePin(s->bistate);
-	for (int i = 0; i < s->nslots_made; i++)
-		ExecDropSingleTupleTableSlot(s->slots[i]);
-	s->nslots_made = 0;
-	s->leaf = leaf;
+	s->from = sender;
+	s->oldest = sender->received_at - (int64) pctl_result_retention * USECS_PER_DAY;
+	s->newest = sender->received_at + PCTL_FUTURE_SECONDS_MAX * USECS_PER_SEC;
 }
 
 static Datum
@@ -335,12 +238,11 @@ started_at(ResultStore *s, const ResultRecord *r)
 }
 
 static void
-slot_fill(ResultStore *s, TupleTableSlot *slot, const ResultRecord *r, TimestampTz started)
+row_fill(ResultStore *s, TupleTableSlot *row, const ResultRecord *r, TimestampTz started)
 {
-	Datum *v = slot->tts_values;
+	Datum *v = row->tts_values;
 	double number;
 
-	memset(slot->tts_isnull, 0, COL_COUNT * sizeof(bool));
 	v[COL_TENANT_ID] = UUIDPGetDatum(&s->tenant);
 	v[COL_TEST_ID] = r->has_test_id ? uuid_datum(r->test_id) : test_id_derive(r);
 	v[COL_AGENT_ID] = UUIDPGetDatum(s->from->agent);
@@ -356,75 +258,32 @@ slot_fill(ResultStore *s, TupleTableSlot *slot, const ResultRecord *r, Timestamp
 	v[COL_ERROR_TYPE] = text_datum(r->error_type);
 	v[COL_ERROR] = text_datum(r->error_message);
 	v[COL_DURATION_US] = Int64GetDatum(r->duration_nano / 1000);
-	slot->tts_isnull[COL_LATENCY_MS] = !latency_find(r, &number);
-	v[COL_LATENCY_MS] = Float8GetDatum(slot->tts_isnull[COL_LATENCY_MS] ? 0 : number);
-	slot->tts_isnull[COL_LOSS_RATIO] = !result_metric_find(r, "loss.ratio", &number);
-	v[COL_LOSS_RATIO] = Float8GetDatum(slot->tts_isnull[COL_LOSS_RATIO] ? 0 : number);
+	row->tts_isnull[COL_LATENCY_MS] = !latency_find(r, &number);
+	v[COL_LATENCY_MS] = Float8GetDatum(row->tts_isnull[COL_LATENCY_MS] ? 0 : number);
+	row->tts_isnull[COL_LOSS_RATIO] = !result_metric_find(r, "loss.ratio", &number);
+	v[COL_LOSS_RATIO] = Float8GetDatum(row->tts_isnull[COL_LOSS_RATIO] ? 0 : number);
 	v[COL_METRICS] = metrics_jsonb(r);
 	v[COL_ATTRIBUTES] = attributes_jsonb(r);
-	ExecStoreVirtualTuple(slot);
-}
-
-/* Routes the record; the values of a record that opens another leaf are made after the flush. */
-static ResultRelInfo *
-leaf_find(ResultStore *s, const ResultRecord *record, TimestampTz started)
-{
-	MemoryContext old = MemoryContextSwitchTo(s->values);
-	ResultRelInfo *leaf;
-
-	ExecClearTuple(s->root_slot);
-	slot_fill(s, s->root_slot, record, started);
-	MemoryContextSwitchTo(old);
-	leaf = ExecFindPartition(s->mtstate, s->root_info, s->routing, s->root_slot, s->estate);
-	if (leaf == s->leaf)
-		return leaf;
-	leaf_switch(s, leaf);
-	old = MemoryContextSwitchTo(s->values);
-	ExecClearTuple(s->root_slot);
-	slot_fill(s, s->root_slot, record, started);
-	MemoryContextSwitchTo(old);
-	return leaf;
 }
 
 const char *
 result_store_add(ResultStore *s, const ResultRecord *record)
 {
 	TimestampTz started = started_at(s, record);
-	TupleTableSlot *slot;
-	ResultRelInfo *leaf;
+	MemoryContext old;
 
 	if (started < s->oldest)
 		return "too_old";
-	leaf = leaf_find(s, record, started);
-	if (s->nslots == s->nslots_made)
-		s->slots[s->nslots_made++] = table_slot_create(leaf->ri_RelationDesc, NULL);
-	s->senders[s->nslots] = s->from;
-	slot = s->slots[s->nslots++];
-	if (leaf->ri_RootToPartitionMap != NULL)
-		execute_attr_map_slot(leaf->ri_RootToPartitionMap->attrMap, s->root_slot, slot);
-	else
-	{
-		ExecClearTuple(slot);
-		memcpy(slot->tts_values, s->root_slot->tts_values, COL_COUNT * sizeof(Datum));
-		memcpy(slot->tts_isnull, s->root_slot->tts_isnull, COL_COUNT * sizeof(bool));
-		ExecStoreVirtualTuple(slot);
-	}
-	if (s->nslots == SLOTS_MAX)
-		store_flush(s);
+	old = MemoryContextSwitchTo(pctl_append_values(s->rows));
+	row_fill(s, pctl_append_row(s->rows), record, started);
+	MemoryContextSwitchTo(old);
+	pctl_append_add(s->rows, s->from);
 	return NULL;
 }
 
 void
 result_store_end(ResultStore *s)
 {
-	store_flush(s);
-	leaf_switch(s, NULL);
-	FreeBulkInsertState(s->bistate);
-	ExecResetTupleTable(s->estate->es_tupleTable, false);
-	ExecCleanupTupleRouting(s->mtstate, s->routing);
-	ExecCloseResultRelations(s->estate);
-	ExecCloseRangeTableRelations(s->estate);
-	FreeExecutorState(s->estate);
-	table_close(s->root, NoLock);
-	MemoryContextDelete(s->values);
+	pctl_append_end(s->rows);
+	pfree(s);
 }

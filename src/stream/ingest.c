@@ -2,18 +2,16 @@
  *
  * ingest.c -- exactly once from a producer's batch to committed rows.
  *
- * The row of probectl.stream_position is the lock and the memory of a stream: it is read FOR UPDATE,
+ * The row of probectl.stream_position is the lock and the memory of a stream (position.h): it is read and locked,
  * numbers at or below its mark are trimmed as duplicates, and the new mark commits with the
  * rows. A batch that arrives twice, on two connections at once, or after a crash anywhere
  * stores each record once. A bad record becomes a dead letter and counts as handled: the mark
  * passes it, so it never blocks what follows.
  *
- * Locks: stream_position row (exclusive, to commit), RowExclusive on result, ledger, dead_letter.
+ * Locks: stream_position rows (position.c), RowExclusive on result, ledger, dead_letter.
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "core/clock.h"
 #include "core/errors.h"
@@ -27,88 +25,37 @@
 #include "identity/credential.h"
 #include "result/decode.h"
 #include "stream/ingest.h"
+#include "stream/ledger.h"
+#include "stream/position.h"
 #include "tenant/fairness.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-static PctlPlan position_lock = {
-    "SELECT epoch, committed_seq FROM probectl.stream_position"
-    " WHERE tenant_id = $1 AND agent_id = $2 AND plane = $3 FOR UPDATE",
-    3,
-    {UUIDOID, UUIDOID, TEXTOID}};
-static PctlPlan position_make = {"INSERT INTO probectl.stream_position (tenant_id, agent_id, "
-                                 "plane, epoch, committed_seq, updated_at)"
-                                 " VALUES ($1, $2, $3, 0, 0, $4) ON CONFLICT DO NOTHING",
-                                 4,
-                                 {UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID}};
-static PctlPlan position_write = {
-    "UPDATE probectl.stream_position SET epoch = $5, committed_seq = $6, updated_at = $4,"
-    "  received = received + $7, stored = stored + $8, duplicate = duplicate + $9,"
-    "  malformed = malformed + $10, dead_lettered = dead_lettered + $11"
-    " WHERE tenant_id = $1 AND agent_id = $2 AND plane = $3",
-    11,
-    {UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT4OID, INT4OID, INT4OID,
-     INT4OID, INT4OID}};
 static PctlPlan dead_letter_write = {
     "INSERT INTO probectl.dead_letter (tenant_id, agent_id, plane, epoch, seq, reason, record, "
     "record_bytes, received_at)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     9,
     {UUIDOID, UUIDOID, TEXTOID, INT8OID, INT8OID, TEXTOID, BYTEAOID, INT4OID, TIMESTAMPTZOID}};
-static PctlPlan ledger_write = {
-    LEDGER_INSERT
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
-    2 + LEDGER_COLUMNS,
-    {UUIDOID, INT8OID, LEDGER_TYPES}};
-
-void
-ingest_place(Ingest *in, int64 epoch, int64 committed)
+/* A new epoch starts from nothing. */
+static void
+batch_place(Ingest *in, const Position *position)
 {
-	if ((int64) in->batch.epoch < epoch)
+	if ((int64) in->batch.epoch < position->epoch)
 	{
 		pctl_fairness_refused(&in->who->tenant, in->number, in->batch.count);
 		ereport(ERROR, (errcode(ERRCODE_PCTL_CONFLICT),
 		                errmsg("the batch is of an epoch before the one that is committed"),
 		                errhint("Register again and take an epoch above stream_epoch.")));
 	}
-	in->committed = (int64) in->batch.epoch > epoch ? 0 : committed;
+	in->committed = (int64) in->batch.epoch > position->epoch ? 0 : position->committed;
 }
 
-int64
-ingest_last(const Ingest *in)
+/* The mark after it. */
+static int64
+batch_last(const Ingest *in)
 {
 	return Max((int64) in->batch.first_seq + in->batch.count - 1, in->committed);
-}
-
-/* Locks the stream and learns its mark; a new epoch starts from nothing. */
-static void
-position_open(Ingest *in)
-{
-	Datum args[4] = {UUIDPGetDatum(&in->who->tenant), UUIDPGetDatum(&in->who->id),
-	                 CStringGetTextDatum(in->plane), TimestampTzGetDatum(in->from.received_at)};
-
-	if (pctl_plan_run(&position_lock, args, NULL, false, 1) != 1)
-	{
-		pctl_plan_run(&position_make, args, NULL, false, 0);
-		if (pctl_plan_run(&position_lock, args, NULL, false, 1) != 1)
-			elog(ERROR, "the stream has no position");
-	}
-	ingest_place(in, DatumGetInt64(pctl_spi_value(0, 1, NULL)),
-	             DatumGetInt64(pctl_spi_value(0, 2, NULL)));
-}
-
-static void
-position_close(const Ingest *in)
-{
-	Datum args[11] = {
-	    UUIDPGetDatum(&in->who->tenant),        UUIDPGetDatum(&in->who->id),
-	    CStringGetTextDatum(in->plane),         TimestampTzGetDatum(in->from.received_at),
-	    Int64GetDatum(in->batch.epoch),         Int64GetDatum(ingest_last(in)),
-	    Int32GetDatum((int32) in->batch.count), Int32GetDatum(in->stored),
-	    Int32GetDatum(in->duplicate),           Int32GetDatum(in->malformed),
-	    Int32GetDatum(in->dead_lettered)};
-
-	pctl_plan_run(&position_write, args, NULL, false, 0);
 }
 
 static void
@@ -132,18 +79,14 @@ dead_letter(Ingest *in, int64 seq, PbSlice record, const char *reason)
 	pctl_plan_run(&dead_letter_write, args, NULL, false, 0);
 }
 
-bool
-ingest_records(Ingest *in, ResultStore *store)
+/* Stores what is past the mark. What was stored is in from.parts once the store is ended. */
+static void
+batch_records(Ingest *in, ResultStore *store)
 {
 	static ResultRecord decoded; /* 8 kB that is overwritten by every record */
 	int64 seq = (int64) in->batch.first_seq;
 	PbSlice record;
 
-	if (ingest_last(in) == in->committed)
-	{
-		in->duplicate = (int32) in->batch.count;
-		return false;
-	}
 	result_store_from(store, &in->from);
 	for (; batch_next(&in->batch, &record); seq++)
 	{
@@ -170,69 +113,13 @@ ingest_records(Ingest *in, ResultStore *store)
 		in->dropped_attributes += (int32) decoded.identity_attributes;
 		in->stored++;
 	}
-	return true;
-}
-
-void
-ingest_ledger(const Ingest *in, const ResultStorePart *part, bool first,
-              Datum values[LEDGER_COLUMNS], bool nulls[LEDGER_COLUMNS])
-{
-	const Datum row[LEDGER_COLUMNS] = {TimestampTzGetDatum(in->from.received_at),
-	                                   UUIDPGetDatum(&in->who->id),
-	                                   CStringGetTextDatum(in->plane),
-	                                   Int64GetDatum(in->batch.epoch),
-	                                   Int64GetDatum(in->batch.first_seq),
-	                                   Int32GetDatum(first ? (int32) in->batch.count : 0),
-	                                   Int32GetDatum(part ? part->count : 0),
-	                                   Int32GetDatum(first ? in->duplicate : 0),
-	                                   Int32GetDatum(first ? in->malformed + in->dead_lettered : 0),
-	                                   Int32GetDatum(first ? in->dropped_attributes : 0),
-	                                   Int32GetDatum(first ? in->from.clamped : 0),
-	                                   ObjectIdGetDatum(part ? part->leaf : InvalidOid),
-	                                   Int64GetDatum(part ? (int64) part->block_first : 0),
-	                                   Int64GetDatum(part ? (int64) part->block_last : -1),
-	                                   TimestampTzGetDatum(part ? part->started_min : 0),
-	                                   TimestampTzGetDatum(part ? part->started_max : 0)};
-
-	memcpy(values, row, sizeof(row));
-	memset(nulls, 0, LEDGER_COLUMNS * sizeof(bool));
-	nulls[LEDGER_COLUMNS - 2] = nulls[LEDGER_COLUMNS - 1] = part == NULL;
-}
-
-static void
-ledger_row(const Ingest *in, const ResultStorePart *part, bool first)
-{
-	char nulls[2 + LEDGER_COLUMNS + 1] = "                  ";
-	bool missing[LEDGER_COLUMNS];
-	Datum args[2 + LEDGER_COLUMNS] = {
-	    UUIDPGetDatum(&in->who->tenant),
-	    Int64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId()))};
-
-	ingest_ledger(in, part, first, args + 2, missing);
-	for (int i = 0; i < LEDGER_COLUMNS; i++)
-		if (missing[i])
-			nulls[2 + i] = 'n';
-	pctl_plan_run(&ledger_write, args, nulls, false, 0);
-}
-
-/* One row for each leaf; the batch's counts stand in the first. A batch that stored nothing but
- * had dead letters still gets its row: what was received is never invisible. */
-static void
-ledger_rows(const Ingest *in)
-{
-	ListCell *cell;
-
-	if (in->from.parts == NIL)
-		ledger_row(in, NULL, true);
-	foreach (cell, in->from.parts)
-		ledger_row(in, lfirst(cell), foreach_current_index(cell) == 0);
 }
 
 void
 ingest_answer(const Ingest *in, Datum values[ANSWER_COLUMNS])
 {
 	values[0] = Int64GetDatum(in->batch.epoch);
-	values[1] = Int64GetDatum(ingest_last(in));
+	values[1] = Int64GetDatum(batch_last(in));
 	values[2] = Int32GetDatum(in->stored);
 	values[3] = Int32GetDatum(in->duplicate);
 	values[4] = Int32GetDatum(in->malformed + in->dead_lettered);
@@ -280,21 +167,62 @@ plane_find(const char *name)
 	                errdetail("field: plane")));
 }
 
+/* From its position, and the position moves. A batch that is there already needs no store. */
 static void
-batch_take(Ingest *in)
+batch_take(Position *position, Ingest *in, ResultStore **store)
 {
-	ResultStore *store;
+	bool news;
 
-	position_open(in);
-	/* A batch that is there already needs no store. */
-	store = ingest_last(in) > in->committed ? result_store_begin(&in->who->tenant) : NULL;
-	if (ingest_records(in, store))
+	batch_place(in, position);
+	news = batch_last(in) > in->committed;
+	if (news && *store == NULL)
+		*store = result_store_begin(&in->who->tenant);
+	if (news)
+		batch_records(in, *store);
+	else
+		in->duplicate = (int32) in->batch.count;
+	position->epoch = (int64) in->batch.epoch;
+	position->committed = batch_last(in);
+	position->counts[0] += in->batch.count;
+	position->counts[1] += in->stored;
+	position->counts[2] += in->duplicate;
+	position->counts[3] += in->malformed;
+	position->counts[4] += in->dead_lettered;
+}
+
+static PositionList *
+positions_of(const Ingest *batches, int count)
+{
+	Position *streams = palloc0(count * sizeof(Position));
+
+	for (int i = 0; i < count; i++)
+	{
+		streams[i].agent = batches[i].who->id;
+		streams[i].plane = batches[i].plane;
+	}
+	return positions_open(&batches[0].who->tenant, batches[count - 1].from.received_at, streams,
+	                      count);
+}
+
+void
+ingest_take(Ingest *batches, int count)
+{
+	PositionList *positions = positions_of(batches, count);
+	ResultStore *store = NULL;
+
+	for (int i = 0; i < count; i++)
+	{
+		Ingest *in = &batches[i];
+
+		batch_take(position_of(positions, &in->who->id, in->plane), in, &store);
+	}
+	if (store != NULL)
 	{
 		result_store_end(store);
 		pctl_worker_wake_at_commit();
 	}
-	ledger_rows(in);
-	position_close(in);
+	ledger_write(batches, count);
+	positions_close(positions);
 }
 
 void
@@ -324,7 +252,7 @@ pctl_ingest(PG_FUNCTION_ARGS)
 	ingest_open(&in, bytes);
 	pctl_trusted_begin(&saved);
 	SPI_connect();
-	batch_take(&in);
+	ingest_take(&in, 1);
 	SPI_finish();
 	pctl_trusted_end(&saved);
 	return answer_datum(fcinfo, &in);
@@ -363,7 +291,7 @@ pctl_ingest_refused(PG_FUNCTION_ARGS)
 	if (pctl_plan_run(&certificate_find, args, NULL, true, 1) != 1)
 		ereport(ERROR, (errcode(ERRCODE_PCTL_NOT_FOUND),
 		                errmsg("the agent never had such a certificate")));
-	batch_take(&in);
+	ingest_take(&in, 1);
 	SPI_finish();
 	pctl_trusted_end(&saved);
 	return answer_datum(fcinfo, &in);
@@ -456,7 +384,7 @@ pctl_dead_letter_replay(PG_FUNCTION_ARGS)
 	if (reason == NULL)
 	{
 		in.dropped_attributes = (int32) decoded.identity_attributes;
-		ledger_rows(&in);
+		ledger_write(&in, 1);
 		position_args[0] = args[0];
 		position_args[1] = UUIDPGetDatum(&who.id);
 		position_args[2] = CStringGetTextDatum(in.plane);

@@ -28,28 +28,9 @@ typedef struct Ingest
 /* Reads the envelope and asks the tenant's budget. */
 void ingest_open(Ingest *in, bytea *bytes);
 
-/* The mark and epoch of the position, which is locked: raises PC409 when the batch is of an older one. */
-void ingest_place(Ingest *in, int64 epoch, int64 committed);
-
-/* The mark after it. */
-int64 ingest_last(const Ingest *in);
-
-/* Stores what is past the mark; true when there was any. What was stored is in from.parts once the store is ended. */
-bool ingest_records(Ingest *in, ResultStore *store);
-
-/* Columns of the ledger's row of one part (NULL: nothing was stored), those behind tenant_id and xid. The
- * batch's counts stand in its first row. */
-#define LEDGER_COLUMNS 16
-#define LEDGER_TYPES                                                                               \
-	TIMESTAMPTZOID, UUIDOID, TEXTOID, INT8OID, INT8OID, INT4OID, INT4OID, INT4OID, INT4OID,        \
-	    INT4OID, INT4OID, OIDOID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID
-#define LEDGER_INSERT                                                                              \
-	"INSERT INTO probectl.ledger (tenant_id, xid, received_at, agent_id, plane, epoch, "           \
-	"first_seq, count, stored, duplicate, dead_lettered, dropped_attributes, clamped, leaf, "      \
-	"block_first, block_last, started_min, started_max) "
-
-void ingest_ledger(const Ingest *in, const ResultStorePart *part, bool first,
-                   Datum values[LEDGER_COLUMNS], bool nulls[LEDGER_COLUMNS]);
+/* Stores batches of one tenant, in their order, with the ledger's rows and the new marks. Raises PC409 when one
+ * is of an epoch before its stream's. */
+void ingest_take(Ingest *batches, int count);
 
 /* What a producer is told of its batch. */
 #define ANSWER_COLUMNS 5
