@@ -16,6 +16,7 @@ SRCS := \
 	src/core/guc.c \
 	src/core/keeper.c \
 	src/core/pb.c \
+	src/core/row.c \
 	src/core/spi.c \
 	src/core/uuid7.c \
 	src/core/worker.c \

@@ -77,7 +77,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION probectl_internal.test_stamp() IS 'trigger: revision and time of a change';
-
-CREATE OR REPLACE FUNCTION probectl_internal.spark_append(old text, new text[], at timestamptz[], after timestamptz) RETURNS text
-  LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pctl_spark_append';
-COMMENT ON FUNCTION probectl_internal.spark_append(text, text[], timestamptz[], timestamptz) IS 'the last 30 of the old points and those new ones that are later than after; new ones come in order of time';

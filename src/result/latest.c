@@ -17,6 +17,7 @@
 #include "core/export.h"
 #include "core/guc.h"
 #include "core/limits.h"
+#include "core/row.h"
 #include "core/spi.h"
 #include "core/uuid7.h"
 #include "core/worker.h"
@@ -25,7 +26,6 @@
 #include "pgstat.h"
 #include "stream/window.h"
 #include "tenant/context.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/json.h"
@@ -37,19 +37,72 @@
 
 #define IDLE_MS 10000
 
-/* Columns of probectl.result that are looked at here, from 1. */
+/* Columns of probectl.result, in order. */
 enum
 {
-	ATT_TENANT_ID = 1,
-	ATT_TEST_ID = 2,
-	ATT_AGENT_ID = 3,
-	ATT_STARTED_AT = 4,
-	ATT_SUCCESS = 12,
-	ATT_LATENCY_MS = 16
+	RUN_TENANT_ID,
+	RUN_TEST_ID,
+	RUN_AGENT_ID,
+	RUN_STARTED_AT,
+	RUN_RECEIVED_AT,
+	RUN_RESULT_ID,
+	RUN_TYPE,
+	RUN_TARGET,
+	RUN_PORT,
+	RUN_TRANSPORT,
+	RUN_PROTOCOL,
+	RUN_SUCCESS,
+	RUN_ERROR_TYPE,
+	RUN_ERROR,
+	RUN_DURATION_US,
+	RUN_LATENCY_MS,
+	RUN_LOSS_RATIO,
+	RUN_METRICS,
+	RUN_ATTRIBUTES,
+	RUN_COLUMNS
 };
 
-/* Columns of result handed on to result_latest, in the order of its upsert after the tenant. */
-static const int latest_columns[] = {2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 16, 17, 18, 19};
+/* Columns of probectl.result_latest, in order. */
+enum
+{
+	COL_TENANT_ID,
+	COL_TEST_ID,
+	COL_AGENT_ID,
+	COL_RESULT_ID,
+	COL_STARTED_AT,
+	COL_RECEIVED_AT,
+	COL_STALE_AFTER,
+	COL_DURATION_US,
+	COL_PORT,
+	COL_SUCCESS,
+	COL_PROJECT_ID,
+	COL_LATENCY_MS,
+	COL_LOSS_RATIO,
+	COL_TYPE,
+	COL_TARGET,
+	COL_ERROR_TYPE,
+	COL_ERROR,
+	COL_ITEM,
+	COL_SPARK,
+	COL_NAMES,
+	COL_METRICS,
+	COL_ATTRIBUTES,
+	COL_COUNT
+};
+
+/* What a row takes from its run as it is. What it has of the test and the agent stays. */
+static const struct
+{
+	int run, column;
+} carried[] = {
+    {RUN_STARTED_AT, COL_STARTED_AT}, {RUN_RECEIVED_AT, COL_RECEIVED_AT},
+    {RUN_RESULT_ID, COL_RESULT_ID},   {RUN_TYPE, COL_TYPE},
+    {RUN_TARGET, COL_TARGET},         {RUN_PORT, COL_PORT},
+    {RUN_SUCCESS, COL_SUCCESS},       {RUN_ERROR_TYPE, COL_ERROR_TYPE},
+    {RUN_ERROR, COL_ERROR},           {RUN_DURATION_US, COL_DURATION_US},
+    {RUN_LATENCY_MS, COL_LATENCY_MS}, {RUN_LOSS_RATIO, COL_LOSS_RATIO},
+    {RUN_METRICS, COL_METRICS},       {RUN_ATTRIBUTES, COL_ATTRIBUTES},
+};
 
 typedef struct LatestKey
 {
@@ -72,36 +125,27 @@ typedef struct Latest
 	int point_count;
 } Latest;
 
-/* The parameters of both statements. */
-#define LATEST_TYPES                                                                               \
-	{                                                                                              \
-		UUIDOID, UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, TEXTOID, TEXTOID,      \
-		    INT4OID, BOOLOID, TEXTOID, TEXTOID, INT8OID, FLOAT8OID, FLOAT8OID, JSONBOID, JSONBOID, \
-		    TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID                                             \
-	}
+/* A run with its values at hand. */
+typedef struct Run
+{
+	Datum values[RUN_COLUMNS];
+	bool nulls[RUN_COLUMNS];
+} Run;
 
-/* Nearly every run finds its row; what comes from the test and the agent stays as it is. */
-static PctlPlan latest_update = {
-    "UPDATE probectl.result_latest l SET started_at = $4, received_at = $5, result_id = $6, type = "
-    "$7,"
-    " target = $8, port = $9, success = $10, error_type = $11, error = $12, duration_us = $13,"
-    " latency_ms = $14, loss_ratio = $15, metrics = $16, attributes = $17, item = $20,"
-    " spark = probectl_internal.spark_append(l.spark, $18, $19, l.started_at)"
-    " WHERE l.tenant_id = $1 AND l.test_id = $2 AND l.agent_id = $3 AND l.started_at < $4",
-    20, LATEST_TYPES};
-
-/* The first run of a test on an agent; a row that is there has a newer run. */
+/* The first run of a test on an agent. Parameters are tenant, test and agent, what is carried, sparkline and item. */
 static PctlPlan latest_insert = {
     "INSERT INTO probectl.result_latest (tenant_id, test_id, agent_id, started_at, received_at, "
     "result_id,"
     "  type, target, port, success, error_type, error, duration_us, latency_ms, loss_ratio, "
     "metrics,"
     "  attributes, spark, item, names, stale_after, project_id)"
-    " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
-    "  probectl_internal.spark_append('', $18, $19, '-infinity'), $20, n.names, n.stale_after, "
-    "n.project_id"
+    " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,"
+    "  n.names, n.stale_after, n.project_id"
     "  FROM probectl_internal.latest_names($1, $2, $3) n ON CONFLICT DO NOTHING",
-    20, LATEST_TYPES};
+    19,
+    {UUIDOID, UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, TEXTOID, TEXTOID, INT4OID,
+     BOOLOID, TEXTOID, TEXTOID, INT8OID, FLOAT8OID, FLOAT8OID, JSONBOID, JSONBOID, TEXTOID,
+     TEXTOID}};
 
 /* Keeps the newest points in ascending order; runs of one test arrive nearly sorted. */
 static void
@@ -132,9 +176,9 @@ result_fold(void *table, TupleTableSlot *slot)
 	SparkPoint point;
 	Datum value;
 
-	key.test = *DatumGetUUIDP(slot_getattr(slot, ATT_TEST_ID, &null));
-	key.agent = *DatumGetUUIDP(slot_getattr(slot, ATT_AGENT_ID, &null));
-	at = DatumGetTimestampTz(slot_getattr(slot, ATT_STARTED_AT, &null));
+	key.test = *DatumGetUUIDP(slot_getattr(slot, RUN_TEST_ID + 1, &null));
+	key.agent = *DatumGetUUIDP(slot_getattr(slot, RUN_AGENT_ID + 1, &null));
+	at = DatumGetTimestampTz(slot_getattr(slot, RUN_STARTED_AT + 1, &null));
 	latest = hash_search(table, &key, HASH_ENTER, &found);
 	if (!found)
 	{
@@ -150,24 +194,57 @@ result_fold(void *table, TupleTableSlot *slot)
 		latest->newest_at = at;
 	}
 	point.at = at;
-	point.ok = DatumGetBool(slot_getattr(slot, ATT_SUCCESS, &null));
-	value = slot_getattr(slot, ATT_LATENCY_MS, &null);
+	point.ok = DatumGetBool(slot_getattr(slot, RUN_SUCCESS + 1, &null));
+	value = slot_getattr(slot, RUN_LATENCY_MS + 1, &null);
 	point.has_latency = !null;
 	point.latency = null ? 0 : DatumGetFloat8(value);
 	spark_add(latest, point);
 }
 
-static char *
-spark_json(const SparkPoint *point)
+/* An object of ours: one brace each. */
+static void
+spark_put(StringInfo spark, const SparkPoint *point)
 {
 	int64 unix_ms = point->at / 1000 +
 	                (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
 
-	if (!point->has_latency)
-		return psprintf("{\"t\":" INT64_FORMAT ",\"latency_ms\":null,\"ok\":%s}", unix_ms,
-		                point->ok ? "true" : "false");
-	return psprintf("{\"t\":" INT64_FORMAT ",\"latency_ms\":%.3f,\"ok\":%s}", unix_ms,
-	                point->latency, point->ok ? "true" : "false");
+	if (spark->len > 0)
+		appendStringInfoChar(spark, ',');
+	appendStringInfo(spark, "{\"t\":" INT64_FORMAT ",\"latency_ms\":", unix_ms);
+	if (point->has_latency)
+		appendStringInfo(spark, "%.3f", point->latency);
+	else
+		appendStringInfoString(spark, "null");
+	appendStringInfo(spark, ",\"ok\":%s}", point->ok ? "true" : "false");
+}
+
+/* Start of the text without its first points, so that no more than the maximum are left. */
+static const char *
+spark_tail(const StringInfoData *spark)
+{
+	const char *tail = spark->data;
+	int points = 0;
+
+	for (int i = 0; i < spark->len; i++)
+		points += spark->data[i] == '{';
+	for (; points > PCTL_SPARK_POINTS; points--)
+		tail = strchr(tail + 1, '{');
+	return tail;
+}
+
+/* The old points (NULL: none), and those of the runs that are later than after. */
+static Datum
+spark_datum(const text *old, TimestampTz after, const Latest *latest)
+{
+	StringInfoData spark;
+
+	initStringInfo(&spark);
+	if (old != NULL)
+		appendBinaryStringInfo(&spark, VARDATA_ANY(old), (int) VARSIZE_ANY_EXHDR(old));
+	for (int i = 0; i < latest->point_count; i++)
+		if (latest->points[i].at > after)
+			spark_put(&spark, &latest->points[i]);
+	return CStringGetTextDatum(spark_tail(&spark));
 }
 
 static void
@@ -195,53 +272,85 @@ item_jsonb(StringInfo item, const char *name, Datum value, const char *end)
 	                 end);
 }
 
-/* The members of the API's JSON object that stay as they are until the next run; args as of latest_update. */
+/* The members of the API's JSON object that stay as they are until the next run. */
 static Datum
-item_datum(const Datum *args, const char *nulls)
+item_datum(const Run *run)
 {
+	const Datum *v = run->values;
 	StringInfoData item;
 
 	initStringInfo(&item);
-	item_text(&item, "type", args[6]);
-	item_text(&item, "target", args[7]);
-	appendStringInfo(&item, "\"port\":%d,\"success\":%s,", DatumGetInt32(args[8]),
-	                 DatumGetBool(args[9]) ? "true" : "false");
-	item_text(&item, "error_type", args[10]);
-	item_text(&item, "error", args[11]);
-	item_text(&item, "started_at", DirectFunctionCall1(pctl_time_text, args[3]));
-	item_text(&item, "received_at", DirectFunctionCall1(pctl_time_text, args[4]));
-	appendStringInfo(&item, "\"duration_ms\":%.3f,", (double) DatumGetInt64(args[12]) / 1000.0);
-	item_float(&item, "latency_ms", args[13], nulls[13] == 'n');
-	item_float(&item, "loss_ratio", args[14], nulls[14] == 'n');
-	item_jsonb(&item, "metrics", args[15], ",");
-	item_jsonb(&item, "attributes", args[16], "");
+	item_text(&item, "type", v[RUN_TYPE]);
+	item_text(&item, "target", v[RUN_TARGET]);
+	appendStringInfo(&item, "\"port\":%d,\"success\":%s,", DatumGetInt32(v[RUN_PORT]),
+	                 DatumGetBool(v[RUN_SUCCESS]) ? "true" : "false");
+	item_text(&item, "error_type", v[RUN_ERROR_TYPE]);
+	item_text(&item, "error", v[RUN_ERROR]);
+	item_text(&item, "started_at", DirectFunctionCall1(pctl_time_text, v[RUN_STARTED_AT]));
+	item_text(&item, "received_at", DirectFunctionCall1(pctl_time_text, v[RUN_RECEIVED_AT]));
+	appendStringInfo(&item, "\"duration_ms\":%.3f,",
+	                 (double) DatumGetInt64(v[RUN_DURATION_US]) / 1000.0);
+	item_float(&item, "latency_ms", v[RUN_LATENCY_MS], run->nulls[RUN_LATENCY_MS]);
+	item_float(&item, "loss_ratio", v[RUN_LOSS_RATIO], run->nulls[RUN_LOSS_RATIO]);
+	item_jsonb(&item, "metrics", v[RUN_METRICS], ",");
+	item_jsonb(&item, "attributes", v[RUN_ATTRIBUTES], "");
 	return CStringGetTextDatum(item.data);
 }
 
 static void
-latest_upsert(const pg_uuid_t *tenant, const Latest *latest, TupleDesc desc)
+row_insert(const pg_uuid_t *tenant, const Latest *latest, const Run *run)
 {
-	Datum args[20], text[PCTL_SPARK_POINTS], at[PCTL_SPARK_POINTS];
-	char nulls[21] = "                    ";
-	bool null;
+	static const int columns[] = {RUN_TEST_ID,    RUN_AGENT_ID,   RUN_STARTED_AT, RUN_RECEIVED_AT,
+	                              RUN_RESULT_ID,  RUN_TYPE,       RUN_TARGET,     RUN_PORT,
+	                              RUN_SUCCESS,    RUN_ERROR_TYPE, RUN_ERROR,      RUN_DURATION_US,
+	                              RUN_LATENCY_MS, RUN_LOSS_RATIO, RUN_METRICS,    RUN_ATTRIBUTES};
+	Datum args[19] = {UUIDPGetDatum(tenant)};
+	char nulls[20] = "                   ";
 
-	args[0] = UUIDPGetDatum(tenant);
-	for (size_t i = 0; i < lengthof(latest_columns); i++)
+	for (size_t i = 0; i < lengthof(columns); i++)
 	{
-		args[i + 1] = heap_getattr(latest->newest, latest_columns[i], desc, &null);
-		if (null)
-			nulls[i + 1] = 'n';
+		args[1 + i] = run->values[columns[i]];
+		if (run->nulls[columns[i]])
+			nulls[1 + i] = 'n';
 	}
-	for (int i = 0; i < latest->point_count; i++)
+	args[17] = spark_datum(NULL, DT_NOBEGIN, latest);
+	args[18] = item_datum(run);
+	pctl_plan_run(&latest_insert, args, nulls, false, 0);
+}
+
+static void
+row_change(PctlRows *rows, TupleTableSlot *row, const Latest *latest, const Run *run)
+{
+	TimestampTz before = DatumGetTimestampTz(row->tts_values[COL_STARTED_AT]);
+	TupleTableSlot *out = pctl_rows_change(rows, row);
+
+	for (size_t i = 0; i < lengthof(carried); i++)
 	{
-		text[i] = CStringGetTextDatum(spark_json(&latest->points[i]));
-		at[i] = TimestampTzGetDatum(latest->points[i].at);
+		out->tts_values[carried[i].column] = run->values[carried[i].run];
+		out->tts_isnull[carried[i].column] = run->nulls[carried[i].run];
 	}
-	args[17] = pctl_array(text, NULL, latest->point_count, TEXTOID);
-	args[18] = pctl_array(at, NULL, latest->point_count, TIMESTAMPTZOID);
-	args[19] = item_datum(args, nulls);
-	if (pctl_plan_run(&latest_update, args, nulls, false, 0) == 0)
-		pctl_plan_run(&latest_insert, args, nulls, false, 0);
+	out->tts_values[COL_SPARK] = spark_datum(DatumGetTextPP(row->tts_values[COL_SPARK]), before,
+	                                         latest);
+	out->tts_values[COL_ITEM] = item_datum(run);
+	pctl_rows_write(rows, row);
+}
+
+/* Nearly every run finds its row; one that has a newer run stays. */
+static void
+latest_write(PctlRows *rows, TupleTableSlot *row, const pg_uuid_t *tenant, const Latest *latest,
+             TupleDesc desc)
+{
+	Datum *key = pctl_rows_key(rows);
+	Run run;
+
+	heap_deform_tuple(latest->newest, desc, run.values, run.nulls);
+	key[COL_TENANT_ID] = UUIDPGetDatum(tenant);
+	key[COL_TEST_ID] = run.values[RUN_TEST_ID];
+	key[COL_AGENT_ID] = run.values[RUN_AGENT_ID];
+	if (!pctl_rows_lock(rows, row))
+		row_insert(tenant, latest, &run);
+	else if (DatumGetTimestampTz(row->tts_values[COL_STARTED_AT]) < latest->newest_at)
+		row_change(rows, row, latest, &run);
 }
 
 static HTAB *
@@ -253,15 +362,31 @@ latest_table(MemoryContext context)
 	                   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
+/* Writes what was folded; result is a leaf, whose descriptor is that of all. */
+static void
+table_write(HTAB *table, const pg_uuid_t *tenant, Relation result)
+{
+	PctlRows *rows = pctl_rows_open("result_latest", COL_COUNT);
+	TupleTableSlot *row = pctl_rows_slot(rows);
+	HASH_SEQ_STATUS status;
+	Latest *latest;
+
+	if (RelationGetDescr(result)->natts != RUN_COLUMNS)
+		elog(ERROR, "probectl.result has %d columns, expected %d", RelationGetDescr(result)->natts,
+		     RUN_COLUMNS);
+	hash_seq_init(&status, table);
+	while ((latest = hash_seq_search(&status)) != NULL)
+		latest_write(rows, row, tenant, latest, RelationGetDescr(result));
+	pctl_rows_close(rows);
+}
+
 /* Folds and writes the parts of one tenant, in a transaction bound to it. */
 static void
 tenant_derive(const LedgerPart *parts, int count)
 {
 	char payload[PCTL_UUID_TEXT_LEN + sizeof(" result")];
 	Relation result;
-	HASH_SEQ_STATUS status;
 	PctlTrusted saved;
-	Latest *latest;
 	HTAB *table;
 
 	SetCurrentStatementStartTimestamp();
@@ -269,16 +394,14 @@ tenant_derive(const LedgerPart *parts, int count)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	table = latest_table(CurrentMemoryContext);
 	for (int i = 0; i < count; i++)
-		pctl_part_scan(&parts[i], ATT_TENANT_ID, result_fold, table);
+		pctl_part_scan(&parts[i], RUN_TENANT_ID + 1, result_fold, table);
 	pctl_context_bind_tenant(&parts[0].tenant);
 	pctl_trusted_begin(&saved);
 	SPI_connect();
 	result = count > 0 ? try_relation_open(parts[0].leaf, AccessShareLock) : NULL;
 	if (result != NULL)
 	{
-		hash_seq_init(&status, table);
-		while ((latest = hash_seq_search(&status)) != NULL)
-			latest_upsert(&parts[0].tenant, latest, RelationGetDescr(result));
+		table_write(table, &parts[0].tenant, result);
 		relation_close(result, AccessShareLock);
 	}
 	SPI_finish();
@@ -316,48 +439,4 @@ pctl_latest_pass(void)
 	if (window.count == 0 && !window.more)
 		return IDLE_MS;
 	return pctl_derive_interval;
-}
-
-/* Start of the text without its first points, so that no more than the maximum are left. A point is an
- * object of ours: one brace each. */
-static const char *
-spark_tail(const char *joined, int points)
-{
-	while (points > PCTL_SPARK_POINTS)
-	{
-		joined = strchr(joined + 1, '{');
-		points--;
-	}
-	return joined;
-}
-
-PCTL_FUNCTION(pctl_spark_append);
-
-/* probectl_internal.spark_append(old text, new text[], at timestamptz[], after timestamptz) -> text */
-Datum
-pctl_spark_append(PG_FUNCTION_ARGS)
-{
-	TimestampTz after = PG_GETARG_TIMESTAMPTZ(3);
-	StringInfoData joined;
-	Datum *points, *at;
-	int count, at_count, total = 0;
-
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &points, NULL,
-	                  &count);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE, &at, NULL,
-	                  &at_count);
-	initStringInfo(&joined);
-	appendStringInfoString(&joined, text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	for (int i = 0; i < Min(count, at_count); i++)
-		if (DatumGetTimestampTz(at[i]) > after)
-		{
-			text *point = DatumGetTextPP(points[i]);
-
-			if (joined.len > 0)
-				appendStringInfoChar(&joined, ',');
-			appendBinaryStringInfo(&joined, VARDATA_ANY(point), (int) VARSIZE_ANY_EXHDR(point));
-		}
-	for (int i = 0; i < joined.len; i++)
-		total += joined.data[i] == '{';
-	PG_RETURN_TEXT_P(cstring_to_text(spark_tail(joined.data, total)));
 }

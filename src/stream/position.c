@@ -1,29 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL
  *
- * position.c -- positions found by their key, locked, and written where they were locked.
- *
- * By the calls with which logical replication applies a change: a statement for each step starts and ends a plan,
- * parses the table's constraint and takes arrays apart, which for the few rows of a group is more than the rows
- * themselves. Constraints are checked, the foreign key's trigger runs; row-level security does not: the
- * tenant is the bound one.
+ * position.c -- positions found by their key, locked, and written where they were locked (core/row.h).
  *
  * Locks: the rows (no key update, to commit), ROW EXCLUSIVE on the table.
  */
 #include "stream/position.h"
 
-#include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
+#include "core/row.h"
 #include "core/spi.h"
-#include "executor/executor.h"
-#include "nodes/makefuncs.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/timestamp.h"
 
 /* Columns of probectl.stream_position, in order. */
@@ -45,9 +31,7 @@ struct PositionList
 	TimestampTz now;
 	Position *items; /* sorted */
 	int count;
-	Relation table;
-	EState *estate;
-	TupleTableSlot *key;
+	PctlRows *rows;
 };
 
 static PctlPlan positions_make = {
@@ -94,49 +78,17 @@ list_fill(PositionList *list, const Position *streams, int count)
 	list->count = kept;
 }
 
-static void
-table_prepare(PositionList *list)
-{
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-
-	list->table = table_open(
-	    get_relname_relid("stream_position", get_namespace_oid("probectl", false)),
-	    RowExclusiveLock);
-	if (RelationGetDescr(list->table)->natts != COL_COUNT)
-		elog(ERROR, "probectl.stream_position has %d columns, expected %d",
-		     RelationGetDescr(list->table)->natts, COL_COUNT);
-	rte->rtekind = RTE_RELATION;
-	rte->relid = RelationGetRelid(list->table);
-	rte->relkind = list->table->rd_rel->relkind;
-	rte->rellockmode = RowExclusiveLock;
-	list->estate = CreateExecutorState();
-	ExecInitRangeTable(list->estate, list_make1(rte));
-	list->key = ExecInitExtraTupleSlot(list->estate, RelationGetDescr(list->table), &TTSOpsVirtual);
-}
-
-static void
-key_fill(PositionList *list, const Position *position)
-{
-	TupleTableSlot *key = list->key;
-
-	ExecClearTuple(key);
-	memset(key->tts_isnull, 0, COL_COUNT * sizeof(bool));
-	key->tts_values[COL_TENANT_ID] = UUIDPGetDatum(&list->tenant);
-	key->tts_values[COL_AGENT_ID] = UUIDPGetDatum(&position->agent);
-	key->tts_values[COL_PLANE] = CStringGetTextDatum(position->plane);
-	ExecStoreVirtualTuple(key);
-}
-
 static bool
 position_lock(PositionList *list, Position *position)
 {
-	TupleTableSlot *row = table_slot_create(list->table, &list->estate->es_tupleTable);
+	Datum *key = pctl_rows_key(list->rows);
+	TupleTableSlot *row = pctl_rows_slot(list->rows);
 
-	key_fill(list, position);
-	if (!RelationFindReplTupleByIndex(list->table, RelationGetPrimaryKeyIndex(list->table),
-	                                  LockTupleNoKeyExclusive, list->key, row))
+	key[COL_TENANT_ID] = UUIDPGetDatum(&list->tenant);
+	key[COL_AGENT_ID] = UUIDPGetDatum(&position->agent);
+	key[COL_PLANE] = CStringGetTextDatum(position->plane);
+	if (!pctl_rows_lock(list->rows, row))
 		return false;
-	slot_getallattrs(row);
 	position->row = row;
 	position->epoch = DatumGetInt64(row->tts_values[COL_EPOCH]);
 	position->committed = DatumGetInt64(row->tts_values[COL_COMMITTED_SEQ]);
@@ -179,7 +131,7 @@ positions_open(const pg_uuid_t *tenant, TimestampTz now, const Position *streams
 	list->tenant = *tenant;
 	list->now = now;
 	list_fill(list, streams, count);
-	table_prepare(list);
+	list->rows = pctl_rows_open("stream_position", COL_COUNT);
 	if (list_lock(list))
 		return list;
 	list_make(list);
@@ -189,54 +141,25 @@ positions_open(const pg_uuid_t *tenant, TimestampTz now, const Position *streams
 }
 
 static void
-row_fill(const PositionList *list, const Position *position, TupleTableSlot *out)
+position_write(const PositionList *list, const Position *position)
 {
-	ExecClearTuple(out);
-	memcpy(out->tts_values, position->row->tts_values, COL_COUNT * sizeof(Datum));
-	memset(out->tts_isnull, 0, COL_COUNT * sizeof(bool));
-	out->tts_values[COL_EPOCH] = Int64GetDatum(position->epoch);
-	out->tts_values[COL_COMMITTED_SEQ] = Int64GetDatum(position->committed);
-	out->tts_values[COL_UPDATED_AT] = TimestampTzGetDatum(list->now);
+	Datum *values = pctl_rows_change(list->rows, position->row)->tts_values;
+
+	values[COL_EPOCH] = Int64GetDatum(position->epoch);
+	values[COL_COMMITTED_SEQ] = Int64GetDatum(position->committed);
+	values[COL_UPDATED_AT] = TimestampTzGetDatum(list->now);
 	for (int i = 0; i < POSITION_COUNTS; i++)
-		out->tts_values[COL_COUNTS + i] = Int64GetDatum(
-		    DatumGetInt64(position->row->tts_values[COL_COUNTS + i]) + position->counts[i]);
-	ExecStoreVirtualTuple(out);
-}
-
-static void
-list_write(PositionList *list)
-{
-	ResultRelInfo *info = makeNode(ResultRelInfo);
-	TupleTableSlot *out = ExecInitExtraTupleSlot(list->estate, RelationGetDescr(list->table),
-	                                             &TTSOpsVirtual);
-	EPQState epq;
-
-	InitResultRelInfo(info, list->table, 1, NULL, 0);
-	/* Where a trigger finds the table; it holds no reference to it of its own. */
-	list->estate->es_opened_result_relations = lappend(list->estate->es_opened_result_relations,
-	                                                   info);
-	list->estate->es_output_cid = GetCurrentCommandId(true);
-	EvalPlanQualInit(&epq, list->estate, NULL, NIL, -1);
-	AfterTriggerBeginQuery();
-	ExecOpenIndices(info, false);
-	for (int i = 0; i < list->count; i++)
-	{
-		row_fill(list, &list->items[i], out);
-		ExecSimpleRelationUpdate(info, list->estate, &epq, list->items[i].row, out);
-	}
-	ExecCloseIndices(info);
-	AfterTriggerEndQuery(list->estate);
-	EvalPlanQualEnd(&epq);
+		values[COL_COUNTS + i] = Int64GetDatum(DatumGetInt64(values[COL_COUNTS + i]) +
+		                                       position->counts[i]);
+	pctl_rows_write(list->rows, position->row);
 }
 
 void
 positions_close(PositionList *list)
 {
-	list_write(list);
-	ExecResetTupleTable(list->estate->es_tupleTable, false);
-	FreeExecutorState(list->estate);
-	table_close(list->table, NoLock);
+	for (int i = 0; i < list->count; i++)
+		position_write(list, &list->items[i]);
+	pctl_rows_close(list->rows);
 	pfree(list->items);
 	pfree(list);
-	CommandCounterIncrement(); /* what comes next in the statement sees them */
 }
