@@ -126,6 +126,8 @@ figures_put(json_t *out, const struct tier *tier, const struct load_figures *fig
 
 	json_object_update(out, all);
 	json_object_set_new(out, "p99_ack_ms", json_real(figures->ack_ms_p99));
+	if (figures->settled_ack_ms_p95 > 0)
+		json_object_set_new(out, "p95_settled_ms", json_real(figures->settled_ack_ms_p95));
 	json_object_set_new(out, "all_pss_mb",
 	                    json_real((double) (watch->ingest_kib + watch->postgres_kib) / 1024));
 	json_object_set_new(out, "cpu_us_per_result",

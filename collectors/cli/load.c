@@ -34,7 +34,8 @@
 #define LOAD_DRAIN_MS    15000 /* for what is under way at the end */
 #define LOAD_TICK_MS     5     /* pace of a limited rate */
 #define LOAD_WATCH_NS    INT64_C(10000000000)
-#define LOAD_ID_TAIL     12 /* digits of an identifier that are counted up */
+#define LOAD_SETTLE_NS   INT64_C(10000000000) /* new agents register their series first */
+#define LOAD_ID_TAIL     12                   /* digits of an identifier that are counted up */
 #define LOAD_TIME_BYTES  9
 #define LOAD_ID_MARK     "0198c1f0-0000-7000-8000-"
 
@@ -67,9 +68,9 @@ struct load
 	uint8_t *records; /* of a batch, with their tags and lengths */
 	size_t records_len, record_bytes;
 	size_t *id_at, *time_at;
-	float *samples;
-	size_t sample_count;
-	int64_t start_ns, stop_ns; /* of the measurement; 0 = not yet */
+	float *samples;               /* ms, in the order they came */
+	size_t sample_count, settled; /* the first of them past LOAD_SETTLE_NS */
+	int64_t start_ns, stop_ns;    /* of the measurement; 0 = not yet */
 	int64_t watched_ns;
 	uint64_t allowed, sent; /* records, with a limited rate */
 	int turn;
@@ -267,6 +268,8 @@ producer_ack(void *arg, const uint8_t *data, size_t len)
 	p->agent->acked = ack->committed_seq;
 	p->agent->repeated += ack->duplicate;
 	probectl__agent__v1__stream_results_response__free_unpacked(ack, NULL);
+	if (now - load->start_ns < LOAD_SETTLE_NS)
+		load->settled = load->sample_count + 1;
 	if (load->sample_count < LOAD_SAMPLES_MAX)
 		load->samples[load->sample_count++] = (float) ((double) (now - p->sent_ns[0]) / 1e6);
 	memmove(p->sent_ns, p->sent_ns + 1, sizeof(p->sent_ns[0]) * (size_t) --p->under_way);
@@ -445,14 +448,33 @@ compare_float(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* Of sorted samples. */
 static double
-load_quantile(const struct load *load, double q)
+quantile(const float *samples, size_t count, double q)
 {
-	size_t at = (size_t) (q * (double) load->sample_count);
+	size_t at = (size_t) (q * (double) count);
 
-	if (load->sample_count == 0)
+	if (count == 0)
 		return 0;
-	return load->samples[at < load->sample_count ? at : load->sample_count - 1];
+	return samples[at < count ? at : count - 1];
+}
+
+/* Sorts them: those of the settled time first, which are the last. */
+static void
+load_latencies(struct load *load, struct load_figures *figures)
+{
+	size_t count = load->sample_count;
+
+	if (count > load->settled)
+	{
+		qsort(load->samples + load->settled, count - load->settled, sizeof(float), compare_float);
+		figures->settled_ack_ms_p95 = quantile(load->samples + load->settled, count - load->settled,
+		                                       0.95);
+	}
+	qsort(load->samples, count, sizeof(float), compare_float);
+	figures->ack_ms_p50 = quantile(load->samples, count, 0.5);
+	figures->ack_ms_p95 = quantile(load->samples, count, 0.95);
+	figures->ack_ms_p99 = quantile(load->samples, count, 0.99);
 }
 
 /* The rate is over the time until the last acknowledgement: what is under way counts with the time
@@ -464,16 +486,12 @@ load_result(struct load *load, struct load_figures *figures)
 	struct rusage usage;
 
 	load_watch(load);
-	qsort(load->samples, load->sample_count, sizeof(load->samples[0]), compare_float);
-	figures->results = 0;
+	*figures = (struct load_figures){.record_bytes = load->record_bytes};
+	load_latencies(load, figures);
 	for (int i = 0; i < load->plan->agent_count; i++)
 		figures->results += load->plan->agents[i].acked;
 	figures->seconds = (double) (end - load->start_ns) / 1e9;
 	figures->results_per_s = (double) figures->results / figures->seconds;
-	figures->ack_ms_p50 = load_quantile(load, 0.5);
-	figures->ack_ms_p95 = load_quantile(load, 0.95);
-	figures->ack_ms_p99 = load_quantile(load, 0.99);
-	figures->record_bytes = load->record_bytes;
 	getrusage(RUSAGE_SELF, &usage);
 	figures->cpu_seconds = (double) usage.ru_utime.tv_sec + (double) usage.ru_stime.tv_sec +
 	                       (double) (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;

@@ -49,6 +49,7 @@ struct load_figures
 	double seconds;
 	double results_per_s;
 	double ack_ms_p50, ack_ms_p95, ack_ms_p99;
+	double settled_ack_ms_p95; /* of what came after the first ten seconds; 0 when nothing did */
 	size_t record_bytes;
 	double cpu_seconds; /* of the producers */
 };
