@@ -130,6 +130,7 @@ REGRESS := \
 	api_call
 
 ISOLATION := \
+	metric_series_registered \
 	stream_groups \
 	stream_same_batch \
 	bus_two_consumers \

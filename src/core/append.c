@@ -29,7 +29,7 @@ struct PctlAppend
 	EState *estate;
 	ModifyTableState *mtstate;
 	ResultRelInfo *root_info;
-	PartitionTupleRouting *routing;
+	PartitionTupleRouting *routing; /* NULL: the table is its own leaf */
 	TupleTableSlot *row;
 	ResultRelInfo *leaf; /* of the slots waiting, or NULL */
 	BulkInsertState bistate;
@@ -60,8 +60,11 @@ executor_open(PctlAppend *a)
 	a->mtstate->mt_nrels = 1;
 	a->mtstate->resultRelInfo = a->root_info;
 	a->mtstate->rootResultRelInfo = a->root_info;
-	a->routing = ExecSetupPartitionTupleRouting(a->estate, a->root);
-	a->row = table_slot_create(a->root, &a->estate->es_tupleTable);
+	if (a->root->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		a->routing = ExecSetupPartitionTupleRouting(a->estate, a->root);
+	else
+		ExecOpenIndices(a->root_info, false);
+	a->row = ExecInitExtraTupleSlot(a->estate, RelationGetDescr(a->root), &TTSOpsVirtual);
 }
 
 PctlAppend *
@@ -139,8 +142,9 @@ leaf_switch(PctlAppend *a, ResultRelInfo *leaf)
 static bool
 leaf_find(PctlAppend *a)
 {
-	ResultRelInfo *leaf = ExecFindPartition(a->mtstate, a->root_info, a->routing, a->row,
-	                                        a->estate);
+	ResultRelInfo *leaf = a->routing ? ExecFindPartition(a->mtstate, a->root_info, a->routing,
+	                                                     a->row, a->estate)
+	                                 : a->root_info;
 
 	if (leaf == a->leaf)
 		return false;
@@ -172,6 +176,8 @@ pctl_append_add(PctlAppend *a, void *mark)
 	}
 	if (switched)
 		ExecMaterializeSlot(slot);
+	if (RelationGetDescr(a->leaf->ri_RelationDesc)->constr != NULL)
+		ExecConstraints(a->leaf, slot, a->estate);
 	if (a->nslots == SLOTS_MAX)
 		flush(a);
 }
@@ -182,11 +188,13 @@ pctl_append_end(PctlAppend *a)
 	leaf_switch(a, NULL);
 	FreeBulkInsertState(a->bistate);
 	ExecResetTupleTable(a->estate->es_tupleTable, false);
-	ExecCleanupTupleRouting(a->mtstate, a->routing);
+	if (a->routing)
+		ExecCleanupTupleRouting(a->mtstate, a->routing);
 	ExecCloseResultRelations(a->estate);
 	ExecCloseRangeTableRelations(a->estate);
 	FreeExecutorState(a->estate);
 	table_close(a->root, NoLock);
 	MemoryContextDelete(a->values);
 	pfree(a);
+	CommandCounterIncrement();
 }

@@ -10,13 +10,12 @@ CREATE TABLE probectl.metric_series (
   first_seen timestamptz NOT NULL,
   last_seen timestamptz NOT NULL,
   ended_at timestamptz,
-  PRIMARY KEY (tenant_id, series_id),
-  UNIQUE (tenant_id, hash),
+  PRIMARY KEY (tenant_id, series_id), -- which is of the hash, so that is unique as well
   FOREIGN KEY (tenant_id, agent_id) REFERENCES probectl.agent ON DELETE SET NULL (agent_id)
 ) WITH (fillfactor = 80);
 CREATE INDEX metric_series_name ON probectl.metric_series (tenant_id, name);
-CREATE INDEX metric_series_agent ON probectl.metric_series (tenant_id, agent_id);
-CREATE INDEX metric_series_test ON probectl.metric_series (tenant_id, test_id);
+CREATE INDEX metric_series_agent ON probectl.metric_series (tenant_id, agent_id) WHERE agent_id IS NOT NULL;
+CREATE INDEX metric_series_test ON probectl.metric_series (tenant_id, test_id) WHERE test_id IS NOT NULL;
 COMMENT ON TABLE probectl.metric_series IS 'a name and labels that samples are kept under';
 COMMENT ON COLUMN probectl.metric_series.hash IS 'SHA-256 of name and labels in canonical form (metric/series.c); series_id is its beginning as a UUID of version 8';
 COMMENT ON COLUMN probectl.metric_series.agent_id IS 'agent whose certificate sent the samples; NULL when the agent was deleted';

@@ -12,9 +12,8 @@
  */
 #include "metric/series.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "core/export.h"
+#include "core/append.h"
 #include "core/guc.h"
 #include "core/spi.h"
 #include "core/uuid7.h"
@@ -41,16 +40,29 @@ static PctlPlan agent_count = {"SELECT count(*) FROM probectl.metric_series WHER
                                "AND agent_id = $2 AND last_seen >= $3",
                                3,
                                {UUIDOID, UUIDOID, TIMESTAMPTZOID}};
-/* An agent may be gone by now. */
-static PctlPlan series_insert = {
-    "INSERT INTO probectl.metric_series (tenant_id, series_id, hash, name, labels, agent_id, "
-    "test_id, first_seen, last_seen)"
-    " SELECT $1, u.series_id, u.hash, u.name, u.labels, (SELECT a.agent_id FROM probectl.agent a "
-    "WHERE a.tenant_id = $1 AND a.agent_id = u.agent_id), u.test_id, $2, $2"
-    " FROM unnest($3, $4, $5, $6, $7, $8) u (series_id, hash, name, labels, agent_id, test_id)",
-    8,
-    {UUIDOID, TIMESTAMPTZOID, UUIDARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, JSONBARRAYOID,
-     UUIDARRAYOID, UUIDARRAYOID}};
+/* What rows refer to stays until they are committed; an agent may be gone by now. */
+static PctlPlan tenant_hold = {
+    "SELECT FROM probectl.tenant WHERE tenant_id = $1 FOR KEY SHARE", 1, {UUIDOID}};
+static PctlPlan agents_hold = {"SELECT a.agent_id FROM probectl.agent a WHERE a.tenant_id = $1 AND "
+                               "a.agent_id = ANY($2) FOR KEY SHARE",
+                               2,
+                               {UUIDOID, UUIDARRAYOID}};
+
+/* Columns of probectl.metric_series, in order. */
+enum
+{
+	COL_TENANT_ID,
+	COL_SERIES_ID,
+	COL_HASH,
+	COL_NAME,
+	COL_LABELS,
+	COL_AGENT_ID,
+	COL_TEST_ID,
+	COL_FIRST_SEEN,
+	COL_LAST_SEEN,
+	COL_ENDED_AT,
+	COL_COUNT
+};
 
 /* True when putting dots for the underscores of the cleaned name gives the name back. */
 static bool
@@ -235,57 +247,6 @@ metric_quota_lock(MetricQuota *quota, const pg_uuid_t *tenant)
 	quota->open = true;
 }
 
-/* Series that the tenant's count holds and the registry does not yet. The trigger that counts would write a new version of the
- * same row for each, and find it behind all those before: of ten thousand in one transaction most of the time went there. */
-static int64 prepaid = 0;
-
-static void
-prepaid_void(void)
-{
-	prepaid = 0;
-}
-
-static void
-prepaid_xact(XactEvent event, void *arg)
-{
-	prepaid_void();
-}
-
-static void
-prepaid_subxact(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		prepaid_void();
-}
-
-static void
-prepay(const pg_uuid_t *tenant, int64 count)
-{
-	static bool watched = false;
-	Datum args[2] = {UUIDPGetDatum(tenant), Int64GetDatum(count)};
-
-	if (!watched)
-	{
-		RegisterXactCallback(prepaid_xact, NULL);
-		RegisterSubXactCallback(prepaid_subxact, NULL);
-	}
-	watched = true;
-	if (pctl_plan_run(&quota_add, args, NULL, false, 0) == 1)
-		prepaid += count;
-}
-
-PCTL_FUNCTION(pctl_quota_prepaid);
-
-/* probectl_internal.quota_prepaid(resource text) -> boolean: takes one of what was counted ahead */
-Datum
-pctl_quota_prepaid(PG_FUNCTION_ARGS)
-{
-	if (prepaid <= 0 || strcmp(text_to_cstring(PG_GETARG_TEXT_PP(0)), "series") != 0)
-		PG_RETURN_BOOL(false);
-	prepaid--;
-	PG_RETURN_BOOL(true);
-}
-
 static Datum
 hash_bytea(const MetricSeries *series)
 {
@@ -296,50 +257,96 @@ hash_bytea(const MetricSeries *series)
 	return PointerGetDatum(hash);
 }
 
+static int
+uuid_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
+/* Agents of what was admitted that are there, sorted; their number. */
+static int
+agents_present(const MetricQuota *quota, const pg_uuid_t *tenant, pg_uuid_t **agents)
+{
+	Datum *wanted = palloc(quota->admitted_count * sizeof(Datum));
+	Datum args[2] = {UUIDPGetDatum(tenant)};
+	int count = 0, found;
+
+	for (int i = 0; i < quota->admitted_count; i++)
+	{
+		const MetricSeries *series = quota->admitted[i];
+
+		if (series->of_agent &&
+		    (count == 0 || uuid_compare(DatumGetUUIDP(wanted[count - 1]), &series->agent) != 0))
+			wanted[count++] = UUIDPGetDatum(&series->agent);
+	}
+	if (count == 0)
+		return 0;
+	args[1] = pctl_array(wanted, NULL, count, UUIDOID);
+	found = (int) pctl_plan_run(&agents_hold, args, NULL, false, 0);
+	*agents = palloc(Max(found, 1) * sizeof(pg_uuid_t));
+	for (int i = 0; i < found; i++)
+		(*agents)[i] = *DatumGetUUIDP(pctl_spi_value(i, 1, NULL));
+	qsort(*agents, found, sizeof(pg_uuid_t), uuid_compare);
+	return found;
+}
+
+static void
+row_fill(const MetricSeries *series, bool agent_there, TimestampTz now, TupleTableSlot *row)
+{
+	Datum *v = row->tts_values;
+
+	v[COL_TENANT_ID] = UUIDPGetDatum(&series->tenant);
+	v[COL_SERIES_ID] = UUIDPGetDatum(&series->id);
+	v[COL_HASH] = hash_bytea(series);
+	v[COL_NAME] = CStringGetTextDatum(series->name);
+	v[COL_LABELS] = labels_jsonb(series);
+	v[COL_AGENT_ID] = UUIDPGetDatum(&series->agent);
+	v[COL_TEST_ID] = UUIDPGetDatum(&series->test);
+	v[COL_FIRST_SEEN] = v[COL_LAST_SEEN] = TimestampTzGetDatum(now);
+	row->tts_isnull[COL_AGENT_ID] = !agent_there;
+	row->tts_isnull[COL_TEST_ID] = !series->of_agent;
+	row->tts_isnull[COL_ENDED_AT] = true;
+}
+
+static void
+rows_append(const MetricQuota *quota, const pg_uuid_t *agents, int agent_count, TimestampTz now)
+{
+	PctlAppend *rows = pctl_append_begin("metric_series", COL_COUNT, NULL);
+
+	for (int i = 0; i < quota->admitted_count; i++)
+	{
+		const MetricSeries *series = quota->admitted[i];
+		MemoryContext old = MemoryContextSwitchTo(pctl_append_values(rows));
+		bool there = series->of_agent && bsearch(&series->agent, agents, agent_count,
+		                                         sizeof(pg_uuid_t), uuid_compare) != NULL;
+
+		row_fill(series, there, now, pctl_append_row(rows));
+		MemoryContextSwitchTo(old);
+		pctl_append_add(rows, NULL);
+	}
+	pctl_append_end(rows);
+}
+
+/* The trigger that counts would write a new version of the same row for each series, and find it behind all those before;
+ * appended rows pass it by and are counted here. */
 void
 metric_quota_write(MetricQuota *quota, const pg_uuid_t *tenant, TimestampTz now)
 {
-	enum
-	{
-		ID,
-		HASH,
-		NAME,
-		LABELS,
-		AGENT,
-		TEST,
-		COLUMNS
-	};
-	static const Oid types[COLUMNS] = {UUIDOID, BYTEAOID, TEXTOID, JSONBOID, UUIDOID, UUIDOID};
-	Datum args[2 + COLUMNS] = {UUIDPGetDatum(tenant), TimestampTzGetDatum(now)};
+	Datum args[2] = {UUIDPGetDatum(tenant), Int64GetDatum(quota->admitted_count)};
 	MemoryContext context, old;
-	Datum *values[COLUMNS];
-	bool *nulls;
+	pg_uuid_t *agents = NULL;
+	int agent_count;
 
 	if (quota->admitted_count == 0)
 		return;
 	context = AllocSetContextCreate(CurrentMemoryContext, "probectl metric series",
 	                                ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
-	nulls = palloc(quota->admitted_count * sizeof(bool));
-	for (int c = 0; c < COLUMNS; c++)
-		values[c] = palloc(quota->admitted_count * sizeof(Datum));
-	for (int i = 0; i < quota->admitted_count; i++)
-	{
-		const MetricSeries *series = quota->admitted[i];
-
-		values[ID][i] = UUIDPGetDatum(&series->id);
-		values[HASH][i] = hash_bytea(series);
-		values[NAME][i] = CStringGetTextDatum(series->name);
-		values[LABELS][i] = labels_jsonb(series);
-		values[AGENT][i] = UUIDPGetDatum(&series->agent);
-		values[TEST][i] = UUIDPGetDatum(&series->test);
-		nulls[i] = !series->of_agent;
-	}
-	for (int c = 0; c < COLUMNS; c++)
-		args[2 + c] = pctl_array(values[c], c < AGENT ? NULL : nulls, quota->admitted_count,
-		                         types[c]);
-	prepay(tenant, quota->admitted_count);
-	pctl_plan_run(&series_insert, args, NULL, false, 0);
+	if (pctl_plan_run(&tenant_hold, args, NULL, false, 1) != 1)
+		elog(ERROR, "a tenant of new series is gone");
+	agent_count = agents_present(quota, tenant, &agents);
+	rows_append(quota, agents, agent_count, now);
+	pctl_plan_run(&quota_add, args, NULL, false, 0);
 	quota->admitted_count = 0;
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
@@ -348,7 +355,6 @@ metric_quota_write(MetricQuota *quota, const pg_uuid_t *tenant, TimestampTz now)
 MetricAdmission
 metric_series_admit(MetricQuota *quota, const MetricSeries *series, TimestampTz now)
 {
-	/* The trigger takes from what is counted ahead in the row that is locked here, so its own check never fails. */
 	metric_quota_lock(quota, &series->tenant);
 	if (quota->room <= 0)
 		return METRIC_REFUSED_TENANT;

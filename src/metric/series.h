@@ -74,7 +74,7 @@ typedef struct MetricQuota
 /* Locks the tenant's limit until the end of the transaction: what another one registered before is seen by what is asked next. */
 void metric_quota_lock(MetricQuota *quota, const pg_uuid_t *tenant);
 
-/* Writes what was admitted, in one statement for all. Inside SPI, trusted. */
+/* Writes what was admitted, and counts it. Inside SPI, trusted. */
 void metric_quota_write(MetricQuota *quota, const pg_uuid_t *tenant, TimestampTz now);
 
 /* Takes a series that is not in the registry; it lives until metric_quota_write(). Inside SPI, trusted. */

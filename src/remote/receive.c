@@ -403,35 +403,35 @@ registry_read(const Intake *in)
 	return seen;
 }
 
-/* Registers those that the registry has not; another writer may be at the same, so it is asked again under the lock. */
+/* Registers those that the registry has not. Another writer may be at the same, so it is asked under the lock: once, as
+ * most that are looked for are new. */
 static void
 series_register(Intake *in)
 {
 	MetricQuota quota = {0};
-	HTAB *seen = registry_read(in);
+	HTAB *seen;
 
+	metric_quota_lock(&quota, &in->tenant);
+	seen = registry_read(in);
 	for (int i = 0; i < in->count; i++)
 	{
 		Incoming *series = &in->series[i];
 
 		if (series->made == NULL)
 			continue;
-		if (hash_search(seen, &series->id, HASH_FIND, NULL) == NULL && !quota.open)
+		if (hash_search(seen, &series->id, HASH_FIND, NULL) == NULL)
 		{
-			metric_quota_lock(&quota, &in->tenant);
+			if (metric_series_admit(&quota, series->made, in->now) != METRIC_ADMITTED)
+			{
+				say(in, "the tenant has as many series as it may have",
+				    (PbSlice){(uint8 *) series->made->name, strlen(series->made->name)});
+				in->counts[COUNT_REFUSED_TENANT] += series->wire.samples;
+				series->refused = true;
+				continue;
+			}
 			registered = true;
-			seen = registry_read(in);
+			(void) hash_search(seen, &series->id, HASH_ENTER, NULL);
 		}
-		if (hash_search(seen, &series->id, HASH_FIND, NULL) == NULL &&
-		    metric_series_admit(&quota, series->made, in->now) != METRIC_ADMITTED)
-		{
-			say(in, "the tenant has as many series as it may have",
-			    (PbSlice){(uint8 *) series->made->name, strlen(series->made->name)});
-			in->counts[COUNT_REFUSED_TENANT] += series->wire.samples;
-			series->refused = true;
-			continue;
-		}
-		(void) hash_search(seen, &series->id, HASH_ENTER, NULL);
 		series_remember(in, series);
 	}
 	metric_quota_write(&quota, &in->tenant, in->now);

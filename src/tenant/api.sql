@@ -202,20 +202,12 @@ END
 $$;
 COMMENT ON FUNCTION probectl.tenant_set_branding(uuid, text, text, text, text) IS 'how the page looks to the people of a tenant';
 
-CREATE OR REPLACE FUNCTION probectl_internal.quota_prepaid(resource text) RETURNS boolean
-  LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pctl_quota_prepaid';
-COMMENT ON FUNCTION probectl_internal.quota_prepaid(text) IS 'takes one of what trusted code of this transaction counted ahead; false when there is none';
-
--- Quotas: TG_ARGV names the resource. The locked row is both the count and its guard.
 CREATE OR REPLACE FUNCTION probectl_internal.quota_count() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF TG_OP = 'DELETE' THEN
     UPDATE probectl.tenant_quota q SET used = greatest(q.used - 1, 0) WHERE q.tenant_id = OLD.tenant_id AND q.resource = TG_ARGV[0];
     RETURN OLD;
-  END IF;
-  IF probectl_internal.quota_prepaid(TG_ARGV[0]) THEN
-    RETURN NEW;
   END IF;
   UPDATE probectl.tenant_quota q SET used = q.used + 1
    WHERE q.tenant_id = NEW.tenant_id AND q.resource = TG_ARGV[0] AND (q.limit_value IS NULL OR q.used < q.limit_value);

@@ -111,7 +111,6 @@ SELECT is((SELECT count(*) FROM core.day d JOIN pg_depend x ON x.classid = 'pg_c
 SELECT is((SELECT string_agg(DISTINCT c.relowner::regrole::text, ',') FROM core.day d JOIN pg_class c ON c.oid = d.oid), 'probectl_owner', 'all belong to probectl_owner');
 SELECT is((SELECT string_agg(g.tgname, ',') FROM pg_trigger g WHERE g.tgrelid IN (SELECT oid FROM core.day) OR g.tgrelid IN ('probectl.result'::regclass, 'probectl.ledger'::regclass)), NULL,
           'no trigger on them, which rows that are appended (core/append.c) would pass by');
-SELECT is((SELECT string_agg(o.conname, ',') FROM pg_constraint o WHERE o.contype = 'c' AND (o.conrelid IN (SELECT oid FROM core.day) OR o.conrelid IN ('probectl.result'::regclass, 'probectl.ledger'::regclass))), NULL, 'nor a check');
 ROLLBACK;
 -- The worker's role may do it, and nothing more than that.
 SELECT is(core.said('probectl_worker', 'SELECT probectl_internal.partitions_keep()'), 'ok', 'the worker''s role keeps partitions');
