@@ -6,12 +6,20 @@
 
 #include "agent/probe.h"
 
-#define AGAIN_NANO 2000000 /* time in which a full send queue has sent something */
+#define AGAIN_NANO 2000000  /* time in which a full send queue has sent something */
+#define EVEN_NANO  10000000 /* spacings of which there are few different ones */
+#define LAG_NANO   1000000  /* behind the slots: then the timer is exact again */
+
+static struct timeval
+timeval_of(int64_t nano)
+{
+	return (struct timeval){nano / 1000000000, nano % 1000000000 / 1000};
+}
 
 static void
 schedule(struct pace *pace, int64_t nano)
 {
-	struct timeval tv = {nano / 1000000000, nano % 1000000000 / 1000};
+	struct timeval tv = timeval_of(nano);
 
 	evtimer_add(&pace->timer, &tv);
 }
@@ -25,8 +33,14 @@ pace_init(struct pace *pace, struct event_base *base, event_callback_fn on_slot,
 void
 pace_begin(struct pace *pace, int64_t spacing)
 {
+	struct timeval tv = timeval_of(spacing);
+
 	pace->spacing = spacing;
 	pace->first_at = probe_now();
+	/* Timers of one length are a queue, not a heap of thousands. */
+	pace->even = spacing > 0 && spacing % EVEN_NANO == 0
+	                 ? event_base_init_common_timeout(event_get_base(&pace->timer), &tv)
+	                 : NULL;
 }
 
 int64_t
@@ -40,7 +54,10 @@ pace_wait(struct pace *pace, uint32_t number)
 {
 	int64_t wait = pace_slot(pace, number) - probe_now();
 
-	schedule(pace, wait > 0 ? wait : 0);
+	if (pace->even && wait <= pace->spacing && wait > pace->spacing - LAG_NANO)
+		evtimer_add(&pace->timer, pace->even);
+	else
+		schedule(pace, wait > 0 ? wait : 0);
 }
 
 void

@@ -17,6 +17,8 @@ struct pace
 	struct event timer;
 	int64_t first_at; /* monotonic ns: slot of packet 0 */
 	int64_t spacing;  /* ns */
+	const struct timeval
+	    *even; /* the spacing as libevent keeps it for all timers of its length, or NULL */
 };
 
 /* on_slot sends the next packet. */

@@ -82,10 +82,12 @@ probe_left(struct probe *probe, int64_t slot, const struct stamp_times *times)
 	int64_t waited = times->stamped ? times->stamped - times->sent_unix : 0;
 	int64_t late;
 
+	late = times->sent - slot + waited;
+	if (late <= probe->late && waited >= 0)
+		return;
 	/* More than passed by the other clock: the wall clock was stepped. */
 	if (waited < 0 || waited > probe_now() - times->sent)
-		waited = 0;
-	late = times->sent - slot + waited;
+		late -= waited;
 	if (probe->late < late)
 		probe->late = late;
 }

@@ -62,14 +62,15 @@ struct canary_run
 {
 	struct probe probe;
 	const struct icmp_cmd *cmd;
-	LIST_ENTRY(canary_run) by_id, by_secret; /* while registered */
-	bool registered;
-	uint16_t id;
+	/* What finding the run of a packet looks at lies together. */
+	LIST_ENTRY(canary_run) by_secret, by_id; /* while registered */
 	uint32_t secret;
-	struct resolver_address peer;
-	struct pace pace;
+	uint16_t id;
+	bool registered;
 	uint32_t next;        /* number of the next packet */
 	uint32_t outstanding; /* sent, neither answered nor failed */
+	struct resolver_address peer;
+	struct pace pace;
 	struct stats stats;
 	enum stamp_kind stamps;
 	uint32_t overflow; /* of the socket, which all runs share, when this one began */
