@@ -50,6 +50,7 @@ struct probe
 {
 	struct canary_env *env;
 	const struct test_spec *spec; /* outlives the run */
+	int64_t late;                 /* ns, the most that a packet left after its slot */
 	canary_done done;
 	void *arg;
 	struct event limit; /* the run's timeout; zero at the start of runs that end at once */
@@ -57,7 +58,6 @@ struct probe
 	int64_t start_unix;
 	int64_t start;
 	int64_t dns_done; /* monotonic; 0 until the name is resolved */
-	int64_t late;     /* ns, the most that a packet left after its slot */
 	char result_id[37];
 	enum error_type error_type;
 	char error[RESULT_ERROR_MAX];

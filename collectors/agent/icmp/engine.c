@@ -57,7 +57,7 @@ struct icmp_engine
 {
 	struct icmp_socket sockets[2]; /* IPv4, IPv6 */
 	uint16_t next_id;
-	struct run_list by_id[ICMP_CHAINS], by_secret[ICMP_CHAINS];
+	struct run_list by_id[ICMP_CHAINS]; /* identifiers come in turn, so chains are short */
 	struct mmsghdr messages[BATCH];
 	struct iovec vectors[BATCH];
 	struct sockaddr_storage names[BATCH];
@@ -177,14 +177,16 @@ same_destination(const struct canary_run *run, const struct icmp_seen *seen)
 	return memcmp(&in6->sin6_addr, seen->destination, 16) == 0;
 }
 
+/* NAT may have changed the identifier in the header: the token has it, too. */
 static struct canary_run *
-find_by_secret(struct icmp_engine *engine, uint32_t secret)
+find_by_token(struct icmp_engine *engine, uint64_t token)
 {
+	uint16_t id = (uint16_t) (token >> 16), secret = (uint16_t) (token >> 32);
 	struct canary_run *run;
 
-	LIST_FOREACH (run, &engine->by_secret[secret % ICMP_CHAINS], by_secret)
+	LIST_FOREACH (run, &engine->by_id[id % ICMP_CHAINS], by_id)
 	{
-		if (run->secret == secret)
+		if (run->id == id && run->secret == secret)
 			return run;
 	}
 	return NULL;
@@ -228,9 +230,8 @@ find_run(struct icmp_engine *engine, const struct icmp_socket *socket, const str
 
 	*number = seen->has_token ? (uint16_t) seen->token : seen->sequence;
 	if (seen->has_token)
-		run = seen->token >> 48 == socket->env->icmp_mark
-		          ? find_by_secret(engine, (uint32_t) (seen->token >> 16))
-		          : NULL;
+		run = seen->token >> 48 == socket->env->icmp_mark ? find_by_token(engine, seen->token)
+		                                                  : NULL;
 	else if (seen->kind == ICMP_PROBLEM)
 		run = find_by_quote(engine, socket, seen);
 	return run && run->peer.addr.ss_family == socket->family && *number < run->next ? run : NULL;
@@ -437,12 +438,9 @@ icmp_engine_add(struct canary_env *env, struct canary_run *run)
 
 	run->id = free_id(engine);
 	run->overflow = probe_overflow(icmp_engine_fd(env, run->peer.addr.ss_family));
-	do
-		if (getrandom(&run->secret, sizeof(run->secret), 0) != (ssize_t) sizeof(run->secret))
-			run->secret = (uint32_t) probe_now();
-	while (find_by_secret(engine, run->secret));
+	if (getrandom(&run->secret, sizeof(run->secret), 0) != (ssize_t) sizeof(run->secret))
+		run->secret = (uint16_t) probe_now();
 	LIST_INSERT_HEAD(&engine->by_id[run->id % ICMP_CHAINS], run, by_id);
-	LIST_INSERT_HEAD(&engine->by_secret[run->secret % ICMP_CHAINS], run, by_secret);
 	run->registered = true;
 }
 
@@ -450,10 +448,7 @@ void
 icmp_engine_remove(struct canary_run *run)
 {
 	if (run->registered)
-	{
 		LIST_REMOVE(run, by_id);
-		LIST_REMOVE(run, by_secret);
-	}
 	run->registered = false;
 }
 
@@ -522,7 +517,8 @@ icmp_engine_send(struct canary_env *env, struct canary_run *run, uint32_t number
 	int tries = socket->raw ? 1 : SEND_TRIES, error;
 
 	icmp_request_write(engine->packet, family == AF_INET6, run->id, (uint16_t) number,
-	                   (uint64_t) env->icmp_mark << 48 | (uint64_t) run->secret << 16 | number,
+	                   (uint64_t) env->icmp_mark << 48 | (uint64_t) run->secret << 32 |
+	                       (uint32_t) run->id << 16 | number,
 	                   run->cmd->payload_bytes);
 	if (run->cmd->dscp)
 		put_dscp(&message, &control, family, run->cmd->dscp);

@@ -6,7 +6,7 @@
  * reads it with one event and finds the run a packet belongs to:
  *
  *   identifier = the run, where the socket is raw; sequence = number of the packet, as ping has it
- *   token      = mark of the process (16 bits) | secret of the run (32) | number of the packet (16)
+ *   token      = mark of the process (16 bits) | secret of the run (16) | its identifier (16) | number of the packet (16)
  *
  * The kernel leaves what has another mark out of a raw socket (filter.h).
  *
@@ -32,7 +32,7 @@
 #define ICMP_INTERVAL_MIN     1
 #define ICMP_INTERVAL_DEFAULT 200
 #define ICMP_INTERVAL_MAX     10000
-#define ICMP_CHAINS           4096 /* of each hash table; a power of two */
+#define ICMP_CHAINS           16384 /* of the hash table; a power of two */
 
 _Static_assert(ICMP_COUNT_MAX <= 65536, "the sequence of a packet must be its number");
 _Static_assert(ICMP_COUNT_MAX <= STATS_PROBES_MAX, "the statistics must take every packet");
@@ -63,9 +63,8 @@ struct canary_run
 	struct probe probe;
 	const struct icmp_cmd *cmd;
 	/* What finding the run of a packet looks at lies together. */
-	LIST_ENTRY(canary_run) by_secret, by_id; /* while registered */
-	uint32_t secret;
-	uint16_t id;
+	LIST_ENTRY(canary_run) by_id; /* while registered */
+	uint16_t id, secret;
 	bool registered;
 	uint32_t next;        /* number of the next packet */
 	uint32_t outstanding; /* sent, neither answered nor failed */
