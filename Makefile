@@ -15,6 +15,7 @@ SRCS := \
 	src/core/crypto.c \
 	src/core/guc.c \
 	src/core/keeper.c \
+	src/core/look.c \
 	src/core/pb.c \
 	src/core/row.c \
 	src/core/spi.c \

@@ -28,6 +28,7 @@
 #include "core/export.h"
 #include "core/guc.h"
 #include "core/limits.h"
+#include "core/look.h"
 #include "core/spi.h"
 #include "core/uuid7.h"
 #include "funcapi.h"
@@ -127,12 +128,6 @@ static PctlPlan state_make = {"INSERT INTO probectl.metric_state (tenant_id) VAL
                               {UUIDOID}};
 static PctlPlan state_read = {
     "SELECT epoch FROM probectl.metric_state WHERE tenant_id = $1", 1, {UUIDOID}};
-static PctlPlan series_seen = {
-    /* One look into the index for each: a generic plan would as soon read all of the tenant's and compare. */
-    "SELECT s.series_id FROM unnest($2) u (id), LATERAL (SELECT m.series_id FROM "
-    "probectl.metric_series m WHERE m.tenant_id = $1 AND m.series_id = u.id OFFSET 0) s",
-    2,
-    {UUIDOID, UUIDARRAYOID}};
 static PctlPlan intake_add = {
     "INSERT INTO probectl.remote_intake AS i VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
     "$12, $13)"
@@ -380,26 +375,38 @@ series_remember(const Intake *in, const Incoming *series)
 	entry->reserved = series->reserved;
 }
 
-/* Which of those looked for are in the registry. */
+static int
+uuid_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
+/* Which of those looked for are in the registry. In order of the index, so that what one look brought into the
+ * processor's cache serves the next. */
 static HTAB *
 registry_read(const Intake *in)
 {
-	Datum *ids = palloc(in->count * sizeof(Datum));
-	Datum args[2] = {UUIDPGetDatum(&in->tenant)};
 	HASHCTL ctl = {
 	    .keysize = sizeof(pg_uuid_t), .entrysize = sizeof(pg_uuid_t), .hcxt = CurrentMemoryContext};
 	HTAB *seen = hash_create("probectl remote series seen", 256, &ctl,
 	                         HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	uint64 found;
+	PctlLook *look = pctl_look_open("metric_series");
+	pg_uuid_t *ids = palloc(in->count * sizeof(pg_uuid_t));
+	Datum key[2] = {UUIDPGetDatum(&in->tenant)};
 	int wanted = 0;
 
 	for (int i = 0; i < in->count; i++)
 		if (in->series[i].made != NULL)
-			ids[wanted++] = UUIDPGetDatum(&in->series[i].id);
-	args[1] = pctl_array(ids, NULL, wanted, UUIDOID);
-	found = pctl_plan_run(&series_seen, args, NULL, false, 0);
-	for (uint64 i = 0; i < found; i++)
-		(void) hash_search(seen, DatumGetUUIDP(pctl_spi_value(i, 1, NULL)), HASH_ENTER, NULL);
+			ids[wanted++] = in->series[i].id;
+	qsort(ids, wanted, sizeof(pg_uuid_t), uuid_compare);
+	for (int i = 0; i < wanted; i++)
+	{
+		key[1] = UUIDPGetDatum(&ids[i]);
+		if (pctl_look(look, key))
+			(void) hash_search(seen, &ids[i], HASH_ENTER, NULL);
+	}
+	pctl_look_close(look);
+	pfree(ids);
 	return seen;
 }
 
