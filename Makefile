@@ -19,6 +19,7 @@ SRCS := \
 	src/core/pb.c \
 	src/core/row.c \
 	src/core/spi.c \
+	src/core/table.c \
 	src/core/uuid7.c \
 	src/core/worker.c \
 	src/core/x509.c \

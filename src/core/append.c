@@ -11,11 +11,9 @@
 #include "access/heapam.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
+#include "core/table.h"
 #include "executor/execPartition.h"
 #include "executor/executor.h"
-#include "nodes/makefuncs.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -43,15 +41,7 @@ struct PctlAppend
 static void
 executor_open(PctlAppend *a)
 {
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-
-	rte->rtekind = RTE_RELATION;
-	rte->relid = RelationGetRelid(a->root);
-	rte->relkind = a->root->rd_rel->relkind;
-	rte->rellockmode = RowExclusiveLock;
-	rte->requiredPerms = ACL_INSERT;
-	a->estate = CreateExecutorState();
-	ExecInitRangeTable(a->estate, list_make1(rte));
+	a->estate = pctl_table_executor(a->root);
 	a->root_info = makeNode(ResultRelInfo);
 	ExecInitResultRelation(a->estate, a->root_info, 1);
 	a->mtstate = makeNode(ModifyTableState);
@@ -74,11 +64,7 @@ pctl_append_begin(const char *table, int columns, PctlAppended appended)
 
 	a->columns = columns;
 	a->appended = appended;
-	a->root = table_open(get_relname_relid(table, get_namespace_oid("probectl", false)),
-	                     RowExclusiveLock);
-	if (RelationGetDescr(a->root)->natts != columns)
-		elog(ERROR, "probectl.%s has %d columns, expected %d", table,
-		     RelationGetDescr(a->root)->natts, columns);
+	a->root = pctl_table_open_columns(table, columns);
 	executor_open(a);
 	a->values = AllocSetContextCreate(CurrentMemoryContext, "probectl append values",
 	                                  ALLOCSET_DEFAULT_SIZES);

@@ -8,7 +8,7 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "catalog/namespace.h"
+#include "core/table.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -48,8 +48,7 @@ pctl_look_open(const char *table)
 {
 	PctlLook *look = palloc0(sizeof(*look));
 
-	look->table = table_open(get_relname_relid(table, get_namespace_oid("probectl", false)),
-	                         AccessShareLock);
+	look->table = pctl_table_open(table, AccessShareLock);
 	look->index = index_open(RelationGetPrimaryKeyIndex(look->table), AccessShareLock);
 	keys_make(look);
 	look->snapshot = RegisterSnapshot(GetLatestSnapshot());

@@ -9,11 +9,9 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "commands/trigger.h"
+#include "core/table.h"
 #include "executor/executor.h"
-#include "nodes/makefuncs.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 
@@ -31,15 +29,8 @@ struct PctlRows
 static void
 executor_open(PctlRows *rows)
 {
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-
-	rte->rtekind = RTE_RELATION;
-	rte->relid = RelationGetRelid(rows->table);
-	rte->relkind = rows->table->rd_rel->relkind;
-	rte->rellockmode = RowExclusiveLock;
-	rows->estate = CreateExecutorState();
+	rows->estate = pctl_table_executor(rows->table);
 	rows->estate->es_output_cid = GetCurrentCommandId(true);
-	ExecInitRangeTable(rows->estate, list_make1(rte));
 	rows->info = makeNode(ResultRelInfo);
 	InitResultRelInfo(rows->info, rows->table, 1, NULL, 0);
 	/* Where a trigger finds the table; it holds no reference to it of its own. */
@@ -55,11 +46,7 @@ pctl_rows_open(const char *table, int columns)
 	PctlRows *rows = palloc0(sizeof(*rows));
 
 	rows->columns = columns;
-	rows->table = table_open(get_relname_relid(table, get_namespace_oid("probectl", false)),
-	                         RowExclusiveLock);
-	if (RelationGetDescr(rows->table)->natts != columns)
-		elog(ERROR, "probectl.%s has %d columns, expected %d", table,
-		     RelationGetDescr(rows->table)->natts, columns);
+	rows->table = pctl_table_open_columns(table, columns);
 	rows->key_index = RelationGetPrimaryKeyIndex(rows->table);
 	AfterTriggerBeginQuery();
 	executor_open(rows);

@@ -66,3 +66,9 @@ pctl_uuid_v7(PG_FUNCTION_ARGS)
 	pctl_uuid7(uuid);
 	PG_RETURN_UUID_P(uuid);
 }
+
+int
+pctl_uuid_compare(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}

@@ -17,4 +17,7 @@ void pctl_uuid_text(const pg_uuid_t *uuid, char buf[37]);
 
 #define PCTL_UUID_TEXT_LEN 36
 
+/* Of two pg_uuid_t, for qsort and bsearch: the order of the type. */
+int pctl_uuid_compare(const void *a, const void *b);
+
 #endif

@@ -5,23 +5,10 @@
 #include "metric/run.h"
 
 #include "executor/tuptable.h"
+#include "result/columns.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
-
-/* Columns of probectl.result that are looked at here, from 1. */
-enum
-{
-	ATT_TEST_ID = 2,
-	ATT_AGENT_ID = 3,
-	ATT_STARTED_AT = 4,
-	ATT_TYPE = 7,
-	ATT_TARGET = 8,
-	ATT_PORT = 9,
-	ATT_SUCCESS = 12,
-	ATT_DURATION_US = 15,
-	ATT_METRICS = 18
-};
 
 void
 metric_run_read(MetricRun *run, const pg_uuid_t *tenant, TupleTableSlot *slot)
@@ -30,15 +17,15 @@ metric_run_read(MetricRun *run, const pg_uuid_t *tenant, TupleTableSlot *slot)
 
 	slot_getallattrs(slot);
 	*run = (MetricRun){.source = {.tenant = *tenant,
-	                              .agent = *DatumGetUUIDP(values[ATT_AGENT_ID - 1]),
-	                              .test = *DatumGetUUIDP(values[ATT_TEST_ID - 1]),
-	                              .type = TextDatumGetCString(values[ATT_TYPE - 1]),
-	                              .target = TextDatumGetCString(values[ATT_TARGET - 1]),
-	                              .port = DatumGetInt32(values[ATT_PORT - 1])},
-	                   .at = DatumGetTimestampTz(values[ATT_STARTED_AT - 1]),
-	                   .success = DatumGetBool(values[ATT_SUCCESS - 1]),
-	                   .seconds = (double) DatumGetInt64(values[ATT_DURATION_US - 1]) / 1e6,
-	                   .metrics = values[ATT_METRICS - 1]};
+	                              .agent = *DatumGetUUIDP(values[RESULT_AGENT_ID]),
+	                              .test = *DatumGetUUIDP(values[RESULT_TEST_ID]),
+	                              .type = TextDatumGetCString(values[RESULT_TYPE]),
+	                              .target = TextDatumGetCString(values[RESULT_TARGET]),
+	                              .port = DatumGetInt32(values[RESULT_PORT])},
+	                   .at = DatumGetTimestampTz(values[RESULT_STARTED_AT]),
+	                   .success = DatumGetBool(values[RESULT_SUCCESS]),
+	                   .seconds = (double) DatumGetInt64(values[RESULT_DURATION_US]) / 1e6,
+	                   .metrics = values[RESULT_METRICS]};
 }
 
 int64

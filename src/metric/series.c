@@ -257,12 +257,6 @@ hash_bytea(const MetricSeries *series)
 	return PointerGetDatum(hash);
 }
 
-static int
-uuid_compare(const void *a, const void *b)
-{
-	return memcmp(a, b, UUID_LEN);
-}
-
 /* Agents of what was admitted that are there, sorted; their number. */
 static int
 agents_present(const MetricQuota *quota, const pg_uuid_t *tenant, pg_uuid_t **agents)
@@ -275,8 +269,8 @@ agents_present(const MetricQuota *quota, const pg_uuid_t *tenant, pg_uuid_t **ag
 	{
 		const MetricSeries *series = quota->admitted[i];
 
-		if (series->of_agent &&
-		    (count == 0 || uuid_compare(DatumGetUUIDP(wanted[count - 1]), &series->agent) != 0))
+		if (series->of_agent && (count == 0 || pctl_uuid_compare(DatumGetUUIDP(wanted[count - 1]),
+		                                                         &series->agent) != 0))
 			wanted[count++] = UUIDPGetDatum(&series->agent);
 	}
 	if (count == 0)
@@ -286,7 +280,7 @@ agents_present(const MetricQuota *quota, const pg_uuid_t *tenant, pg_uuid_t **ag
 	*agents = palloc(Max(found, 1) * sizeof(pg_uuid_t));
 	for (int i = 0; i < found; i++)
 		(*agents)[i] = *DatumGetUUIDP(pctl_spi_value(i, 1, NULL));
-	qsort(*agents, found, sizeof(pg_uuid_t), uuid_compare);
+	qsort(*agents, found, sizeof(pg_uuid_t), pctl_uuid_compare);
 	return found;
 }
 
@@ -318,7 +312,7 @@ rows_append(const MetricQuota *quota, const pg_uuid_t *agents, int agent_count, 
 		const MetricSeries *series = quota->admitted[i];
 		MemoryContext old = MemoryContextSwitchTo(pctl_append_values(rows));
 		bool there = series->of_agent && bsearch(&series->agent, agents, agent_count,
-		                                         sizeof(pg_uuid_t), uuid_compare) != NULL;
+		                                         sizeof(pg_uuid_t), pctl_uuid_compare) != NULL;
 
 		row_fill(series, there, now, pctl_append_row(rows));
 		MemoryContextSwitchTo(old);

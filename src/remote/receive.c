@@ -375,12 +375,6 @@ series_remember(const Intake *in, const Incoming *series)
 	entry->reserved = series->reserved;
 }
 
-static int
-uuid_compare(const void *a, const void *b)
-{
-	return memcmp(a, b, UUID_LEN);
-}
-
 /* Which of those looked for are in the registry. In order of the index, so that what one look brought into the
  * processor's cache serves the next. */
 static HTAB *
@@ -398,7 +392,7 @@ registry_read(const Intake *in)
 	for (int i = 0; i < in->count; i++)
 		if (in->series[i].made != NULL)
 			ids[wanted++] = in->series[i].id;
-	qsort(ids, wanted, sizeof(pg_uuid_t), uuid_compare);
+	qsort(ids, wanted, sizeof(pg_uuid_t), pctl_uuid_compare);
 	for (int i = 0; i < wanted; i++)
 	{
 		key[1] = UUIDPGetDatum(&ids[i]);

@@ -24,6 +24,7 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "pgstat.h"
+#include "result/columns.h"
 #include "stream/window.h"
 #include "tenant/context.h"
 #include "utils/builtins.h"
@@ -36,31 +37,6 @@
 #include "utils/timestamp.h"
 
 #define IDLE_MS 10000
-
-/* Columns of probectl.result, in order. */
-enum
-{
-	RUN_TENANT_ID,
-	RUN_TEST_ID,
-	RUN_AGENT_ID,
-	RUN_STARTED_AT,
-	RUN_RECEIVED_AT,
-	RUN_RESULT_ID,
-	RUN_TYPE,
-	RUN_TARGET,
-	RUN_PORT,
-	RUN_TRANSPORT,
-	RUN_PROTOCOL,
-	RUN_SUCCESS,
-	RUN_ERROR_TYPE,
-	RUN_ERROR,
-	RUN_DURATION_US,
-	RUN_LATENCY_MS,
-	RUN_LOSS_RATIO,
-	RUN_METRICS,
-	RUN_ATTRIBUTES,
-	RUN_COLUMNS
-};
 
 /* Columns of probectl.result_latest, in order. */
 enum
@@ -95,13 +71,13 @@ static const struct
 {
 	int run, column;
 } carried[] = {
-    {RUN_STARTED_AT, COL_STARTED_AT}, {RUN_RECEIVED_AT, COL_RECEIVED_AT},
-    {RUN_RESULT_ID, COL_RESULT_ID},   {RUN_TYPE, COL_TYPE},
-    {RUN_TARGET, COL_TARGET},         {RUN_PORT, COL_PORT},
-    {RUN_SUCCESS, COL_SUCCESS},       {RUN_ERROR_TYPE, COL_ERROR_TYPE},
-    {RUN_ERROR, COL_ERROR},           {RUN_DURATION_US, COL_DURATION_US},
-    {RUN_LATENCY_MS, COL_LATENCY_MS}, {RUN_LOSS_RATIO, COL_LOSS_RATIO},
-    {RUN_METRICS, COL_METRICS},       {RUN_ATTRIBUTES, COL_ATTRIBUTES},
+    {RESULT_STARTED_AT, COL_STARTED_AT}, {RESULT_RECEIVED_AT, COL_RECEIVED_AT},
+    {RESULT_RESULT_ID, COL_RESULT_ID},   {RESULT_TYPE, COL_TYPE},
+    {RESULT_TARGET, COL_TARGET},         {RESULT_PORT, COL_PORT},
+    {RESULT_SUCCESS, COL_SUCCESS},       {RESULT_ERROR_TYPE, COL_ERROR_TYPE},
+    {RESULT_ERROR, COL_ERROR},           {RESULT_DURATION_US, COL_DURATION_US},
+    {RESULT_LATENCY_MS, COL_LATENCY_MS}, {RESULT_LOSS_RATIO, COL_LOSS_RATIO},
+    {RESULT_METRICS, COL_METRICS},       {RESULT_ATTRIBUTES, COL_ATTRIBUTES},
 };
 
 typedef struct LatestKey
@@ -128,8 +104,8 @@ typedef struct Latest
 /* A run with its values at hand. */
 typedef struct Run
 {
-	Datum values[RUN_COLUMNS];
-	bool nulls[RUN_COLUMNS];
+	Datum values[RESULT_COLUMNS];
+	bool nulls[RESULT_COLUMNS];
 } Run;
 
 /* The first run of a test on an agent. Parameters are tenant, test and agent, what is carried, sparkline and item. */
@@ -176,9 +152,9 @@ result_fold(void *table, TupleTableSlot *slot)
 	SparkPoint point;
 	Datum value;
 
-	key.test = *DatumGetUUIDP(slot_getattr(slot, RUN_TEST_ID + 1, &null));
-	key.agent = *DatumGetUUIDP(slot_getattr(slot, RUN_AGENT_ID + 1, &null));
-	at = DatumGetTimestampTz(slot_getattr(slot, RUN_STARTED_AT + 1, &null));
+	key.test = *DatumGetUUIDP(slot_getattr(slot, RESULT_TEST_ID + 1, &null));
+	key.agent = *DatumGetUUIDP(slot_getattr(slot, RESULT_AGENT_ID + 1, &null));
+	at = DatumGetTimestampTz(slot_getattr(slot, RESULT_STARTED_AT + 1, &null));
 	latest = hash_search(table, &key, HASH_ENTER, &found);
 	if (!found)
 	{
@@ -194,8 +170,8 @@ result_fold(void *table, TupleTableSlot *slot)
 		latest->newest_at = at;
 	}
 	point.at = at;
-	point.ok = DatumGetBool(slot_getattr(slot, RUN_SUCCESS + 1, &null));
-	value = slot_getattr(slot, RUN_LATENCY_MS + 1, &null);
+	point.ok = DatumGetBool(slot_getattr(slot, RESULT_SUCCESS + 1, &null));
+	value = slot_getattr(slot, RESULT_LATENCY_MS + 1, &null);
 	point.has_latency = !null;
 	point.latency = null ? 0 : DatumGetFloat8(value);
 	spark_add(latest, point);
@@ -280,30 +256,31 @@ item_datum(const Run *run)
 	StringInfoData item;
 
 	initStringInfo(&item);
-	item_text(&item, "type", v[RUN_TYPE]);
-	item_text(&item, "target", v[RUN_TARGET]);
-	appendStringInfo(&item, "\"port\":%d,\"success\":%s,", DatumGetInt32(v[RUN_PORT]),
-	                 DatumGetBool(v[RUN_SUCCESS]) ? "true" : "false");
-	item_text(&item, "error_type", v[RUN_ERROR_TYPE]);
-	item_text(&item, "error", v[RUN_ERROR]);
-	item_text(&item, "started_at", DirectFunctionCall1(pctl_time_text, v[RUN_STARTED_AT]));
-	item_text(&item, "received_at", DirectFunctionCall1(pctl_time_text, v[RUN_RECEIVED_AT]));
+	item_text(&item, "type", v[RESULT_TYPE]);
+	item_text(&item, "target", v[RESULT_TARGET]);
+	appendStringInfo(&item, "\"port\":%d,\"success\":%s,", DatumGetInt32(v[RESULT_PORT]),
+	                 DatumGetBool(v[RESULT_SUCCESS]) ? "true" : "false");
+	item_text(&item, "error_type", v[RESULT_ERROR_TYPE]);
+	item_text(&item, "error", v[RESULT_ERROR]);
+	item_text(&item, "started_at", DirectFunctionCall1(pctl_time_text, v[RESULT_STARTED_AT]));
+	item_text(&item, "received_at", DirectFunctionCall1(pctl_time_text, v[RESULT_RECEIVED_AT]));
 	appendStringInfo(&item, "\"duration_ms\":%.3f,",
-	                 (double) DatumGetInt64(v[RUN_DURATION_US]) / 1000.0);
-	item_float(&item, "latency_ms", v[RUN_LATENCY_MS], run->nulls[RUN_LATENCY_MS]);
-	item_float(&item, "loss_ratio", v[RUN_LOSS_RATIO], run->nulls[RUN_LOSS_RATIO]);
-	item_jsonb(&item, "metrics", v[RUN_METRICS], ",");
-	item_jsonb(&item, "attributes", v[RUN_ATTRIBUTES], "");
+	                 (double) DatumGetInt64(v[RESULT_DURATION_US]) / 1000.0);
+	item_float(&item, "latency_ms", v[RESULT_LATENCY_MS], run->nulls[RESULT_LATENCY_MS]);
+	item_float(&item, "loss_ratio", v[RESULT_LOSS_RATIO], run->nulls[RESULT_LOSS_RATIO]);
+	item_jsonb(&item, "metrics", v[RESULT_METRICS], ",");
+	item_jsonb(&item, "attributes", v[RESULT_ATTRIBUTES], "");
 	return CStringGetTextDatum(item.data);
 }
 
 static void
 row_insert(const pg_uuid_t *tenant, const Latest *latest, const Run *run)
 {
-	static const int columns[] = {RUN_TEST_ID,    RUN_AGENT_ID,   RUN_STARTED_AT, RUN_RECEIVED_AT,
-	                              RUN_RESULT_ID,  RUN_TYPE,       RUN_TARGET,     RUN_PORT,
-	                              RUN_SUCCESS,    RUN_ERROR_TYPE, RUN_ERROR,      RUN_DURATION_US,
-	                              RUN_LATENCY_MS, RUN_LOSS_RATIO, RUN_METRICS,    RUN_ATTRIBUTES};
+	static const int columns[] = {
+	    RESULT_TEST_ID,    RESULT_AGENT_ID,   RESULT_STARTED_AT, RESULT_RECEIVED_AT,
+	    RESULT_RESULT_ID,  RESULT_TYPE,       RESULT_TARGET,     RESULT_PORT,
+	    RESULT_SUCCESS,    RESULT_ERROR_TYPE, RESULT_ERROR,      RESULT_DURATION_US,
+	    RESULT_LATENCY_MS, RESULT_LOSS_RATIO, RESULT_METRICS,    RESULT_ATTRIBUTES};
 	Datum args[19] = {UUIDPGetDatum(tenant)};
 	char nulls[20] = "                   ";
 
@@ -345,8 +322,8 @@ latest_write(PctlRows *rows, TupleTableSlot *row, const pg_uuid_t *tenant, const
 
 	heap_deform_tuple(latest->newest, desc, run.values, run.nulls);
 	key[COL_TENANT_ID] = UUIDPGetDatum(tenant);
-	key[COL_TEST_ID] = run.values[RUN_TEST_ID];
-	key[COL_AGENT_ID] = run.values[RUN_AGENT_ID];
+	key[COL_TEST_ID] = run.values[RESULT_TEST_ID];
+	key[COL_AGENT_ID] = run.values[RESULT_AGENT_ID];
 	if (!pctl_rows_lock(rows, row))
 		row_insert(tenant, latest, &run);
 	else if (DatumGetTimestampTz(row->tts_values[COL_STARTED_AT]) < latest->newest_at)
@@ -371,9 +348,9 @@ table_write(HTAB *table, const pg_uuid_t *tenant, Relation result)
 	HASH_SEQ_STATUS status;
 	Latest *latest;
 
-	if (RelationGetDescr(result)->natts != RUN_COLUMNS)
+	if (RelationGetDescr(result)->natts != RESULT_COLUMNS)
 		elog(ERROR, "probectl.result has %d columns, expected %d", RelationGetDescr(result)->natts,
-		     RUN_COLUMNS);
+		     RESULT_COLUMNS);
 	hash_seq_init(&status, table);
 	while ((latest = hash_seq_search(&status)) != NULL)
 		latest_write(rows, row, tenant, latest, RelationGetDescr(result));
@@ -394,7 +371,7 @@ tenant_derive(const LedgerPart *parts, int count)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	table = latest_table(CurrentMemoryContext);
 	for (int i = 0; i < count; i++)
-		pctl_part_scan(&parts[i], RUN_TENANT_ID + 1, result_fold, table);
+		pctl_part_scan(&parts[i], RESULT_TENANT_ID + 1, result_fold, table);
 	pctl_context_bind_tenant(&parts[0].tenant);
 	pctl_trusted_begin(&saved);
 	SPI_connect();

@@ -10,35 +10,11 @@
 #include "core/crypto.h"
 #include "core/errors.h"
 #include "core/guc.h"
+#include "result/columns.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
-
-/* Columns of probectl.result, in order. */
-enum
-{
-	COL_TENANT_ID,
-	COL_TEST_ID,
-	COL_AGENT_ID,
-	COL_STARTED_AT,
-	COL_RECEIVED_AT,
-	COL_RESULT_ID,
-	COL_TYPE,
-	COL_TARGET,
-	COL_PORT,
-	COL_TRANSPORT,
-	COL_PROTOCOL,
-	COL_SUCCESS,
-	COL_ERROR_TYPE,
-	COL_ERROR,
-	COL_DURATION_US,
-	COL_LATENCY_MS,
-	COL_LOSS_RATIO,
-	COL_METRICS,
-	COL_ATTRIBUTES,
-	COL_COUNT
-};
 
 /* The metric a type is judged by at a glance. A type without a row uses the duration. */
 static const struct
@@ -84,7 +60,7 @@ row_stored(void *sender, Oid leaf, TupleTableSlot *row)
 {
 	ResultStorePart *part = part_of(sender, leaf);
 	BlockNumber block = ItemPointerGetBlockNumber(&row->tts_tid);
-	TimestampTz started = DatumGetTimestampTz(row->tts_values[COL_STARTED_AT]);
+	TimestampTz started = DatumGetTimestampTz(row->tts_values[RESULT_STARTED_AT]);
 
 	if (part->block_first == InvalidBlockNumber || block < part->block_first)
 		part->block_first = block;
@@ -101,7 +77,7 @@ result_store_begin(const pg_uuid_t *tenant)
 	ResultStore *s = palloc0(sizeof(*s));
 
 	s->tenant = *tenant;
-	s->rows = pctl_append_begin("result", COL_COUNT, row_stored);
+	s->rows = pctl_append_begin("result", RESULT_COLUMNS, row_stored);
 	return s;
 }
 
@@ -243,27 +219,27 @@ row_fill(ResultStore *s, TupleTableSlot *row, const ResultRecord *r, TimestampTz
 	Datum *v = row->tts_values;
 	double number;
 
-	v[COL_TENANT_ID] = UUIDPGetDatum(&s->tenant);
-	v[COL_TEST_ID] = r->has_test_id ? uuid_datum(r->test_id) : test_id_derive(r);
-	v[COL_AGENT_ID] = UUIDPGetDatum(s->from->agent);
-	v[COL_STARTED_AT] = TimestampTzGetDatum(started);
-	v[COL_RECEIVED_AT] = TimestampTzGetDatum(s->from->received_at);
-	v[COL_RESULT_ID] = uuid_datum(r->result_id);
-	v[COL_TYPE] = text_datum(r->canary_type);
-	v[COL_TARGET] = text_datum(r->server_address);
-	v[COL_PORT] = Int32GetDatum((int32) r->server_port);
-	v[COL_TRANSPORT] = text_datum(r->network_transport);
-	v[COL_PROTOCOL] = text_datum(r->network_protocol_name);
-	v[COL_SUCCESS] = BoolGetDatum(r->success);
-	v[COL_ERROR_TYPE] = text_datum(r->error_type);
-	v[COL_ERROR] = text_datum(r->error_message);
-	v[COL_DURATION_US] = Int64GetDatum(r->duration_nano / 1000);
-	row->tts_isnull[COL_LATENCY_MS] = !latency_find(r, &number);
-	v[COL_LATENCY_MS] = Float8GetDatum(row->tts_isnull[COL_LATENCY_MS] ? 0 : number);
-	row->tts_isnull[COL_LOSS_RATIO] = !result_metric_find(r, "loss.ratio", &number);
-	v[COL_LOSS_RATIO] = Float8GetDatum(row->tts_isnull[COL_LOSS_RATIO] ? 0 : number);
-	v[COL_METRICS] = metrics_jsonb(r);
-	v[COL_ATTRIBUTES] = attributes_jsonb(r);
+	v[RESULT_TENANT_ID] = UUIDPGetDatum(&s->tenant);
+	v[RESULT_TEST_ID] = r->has_test_id ? uuid_datum(r->test_id) : test_id_derive(r);
+	v[RESULT_AGENT_ID] = UUIDPGetDatum(s->from->agent);
+	v[RESULT_STARTED_AT] = TimestampTzGetDatum(started);
+	v[RESULT_RECEIVED_AT] = TimestampTzGetDatum(s->from->received_at);
+	v[RESULT_RESULT_ID] = uuid_datum(r->result_id);
+	v[RESULT_TYPE] = text_datum(r->canary_type);
+	v[RESULT_TARGET] = text_datum(r->server_address);
+	v[RESULT_PORT] = Int32GetDatum((int32) r->server_port);
+	v[RESULT_TRANSPORT] = text_datum(r->network_transport);
+	v[RESULT_PROTOCOL] = text_datum(r->network_protocol_name);
+	v[RESULT_SUCCESS] = BoolGetDatum(r->success);
+	v[RESULT_ERROR_TYPE] = text_datum(r->error_type);
+	v[RESULT_ERROR] = text_datum(r->error_message);
+	v[RESULT_DURATION_US] = Int64GetDatum(r->duration_nano / 1000);
+	row->tts_isnull[RESULT_LATENCY_MS] = !latency_find(r, &number);
+	v[RESULT_LATENCY_MS] = Float8GetDatum(row->tts_isnull[RESULT_LATENCY_MS] ? 0 : number);
+	row->tts_isnull[RESULT_LOSS_RATIO] = !result_metric_find(r, "loss.ratio", &number);
+	v[RESULT_LOSS_RATIO] = Float8GetDatum(row->tts_isnull[RESULT_LOSS_RATIO] ? 0 : number);
+	v[RESULT_METRICS] = metrics_jsonb(r);
+	v[RESULT_ATTRIBUTES] = attributes_jsonb(r);
 }
 
 const char *

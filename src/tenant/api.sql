@@ -202,6 +202,7 @@ END
 $$;
 COMMENT ON FUNCTION probectl.tenant_set_branding(uuid, text, text, text, text) IS 'how the page looks to the people of a tenant';
 
+-- Quotas: TG_ARGV names the resource. The locked row is both the count and its guard.
 CREATE OR REPLACE FUNCTION probectl_internal.quota_count() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
