@@ -62,6 +62,7 @@ SRCS := \
 	src/metric/sketch.c \
 	src/metric/store.c \
 	src/remote/batch.c \
+	src/remote/known.c \
 	src/remote/receive.c \
 	src/remote/send.c \
 	src/remote/wire.c \
@@ -132,6 +133,7 @@ REGRESS := \
 	api_call
 
 ISOLATION := \
+	metric_series_known \
 	metric_series_registered \
 	stream_groups \
 	stream_same_batch \

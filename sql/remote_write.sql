@@ -85,6 +85,14 @@ SELECT * FROM regress.remote(:'a', regress.series('rolled_back', '{}', regress.s
 BEGIN; SELECT * FROM regress.stored(:'a') WHERE name = 'rolled_back'; COMMIT;
 SELECT count(*) AS without_series FROM probectl.metric_hot h, LATERAL probectl_internal.metric_hot_content(h.data) c WHERE NOT EXISTS (SELECT FROM probectl.metric_series s WHERE s.tenant_id = h.tenant_id AND s.series_id = c.series_id);
 
+-- An empty registry is another one, whatever was remembered of it.
+BEGIN;
+SET LOCAL client_min_messages = warning;
+TRUNCATE probectl.metric_series CASCADE;
+SELECT * FROM regress.remote(:'a', regress.series('rolled_back', '{}', regress.sample(-4, 4)));
+SELECT name, tenant_id = :'a' AS mine FROM probectl.metric_series;
+ROLLBACK;
+
 -- What is not kept is said; what is malformed is refused as a whole.
 SELECT * FROM regress.remote(:'a', regress.bytes(1, regress.label('__name__', 'h') || regress.sample(-1, 1) || regress.bytes(3, '\x') || regress.bytes(4, '\x')));
 SELECT * FROM regress.remote(:'a', '\x0aff');

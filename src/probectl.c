@@ -19,6 +19,7 @@ PG_MODULE_MAGIC;
 #include "core/guc.h"
 #include "core/worker.h"
 #include "miscadmin.h"
+#include "remote/known.h"
 #include "tenant/context.h"
 #include "tenant/fairness.h"
 
@@ -39,5 +40,6 @@ _PG_init(void)
 	pctl_audit_init();
 	pctl_deferred_init();
 	pctl_fairness_init();
+	pctl_known_init();
 	pctl_worker_init();
 }

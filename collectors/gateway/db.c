@@ -62,7 +62,6 @@ struct db_op
 	void *arg;
 	PGresult *result; /* of the main statement, or the first error */
 	bool refused;     /* result is an error */
-	unsigned affinity;
 	const char *token;
 	const char *params[DB_PARAMS_MAX];
 	int lengths[DB_PARAMS_MAX]; /* of bytes; text needs none */
@@ -534,15 +533,15 @@ conn_send(struct db_conn *c, struct db_op *op)
 	conn_flush(c);
 }
 
-/* The ready connection with the fewest operations, of several the first from `affinity` on; NULL when all are full. */
+/* The ready connection with the fewest operations; NULL when all are full. */
 static struct db_conn *
-pool_pick(unsigned affinity)
+pool_pick(void)
 {
 	struct db_conn *best = NULL;
 
 	for (int i = 0; i < pool.count; i++)
 	{
-		struct db_conn *c = &pool.conns[(affinity + (unsigned) i) % (unsigned) pool.count];
+		struct db_conn *c = &pool.conns[i];
 
 		if (c->state == DBC_READY && c->depth < DB_DEPTH_MAX &&
 		    (best == NULL || c->depth < best->depth))
@@ -557,7 +556,7 @@ pool_dispatch(void)
 	struct db_op *op;
 	struct db_conn *c;
 
-	while ((op = TAILQ_FIRST(&pool.queue)) != NULL && (c = pool_pick(op->affinity)) != NULL)
+	while ((op = TAILQ_FIRST(&pool.queue)) != NULL && (c = pool_pick()) != NULL)
 	{
 		TAILQ_REMOVE(&pool.queue, op, link);
 		pool.queued--;
@@ -604,7 +603,6 @@ op_new(const struct db_request *r)
 	}
 	op->entered = r->token != NULL;
 	op->statement = r->statement;
-	op->affinity = r->affinity;
 	op->done = r->done;
 	op->arg = r->arg;
 	op->deadline = gw_now_ms() + gw_settings.request_ms;
@@ -622,7 +620,7 @@ db_submit(const struct db_request *request)
 		request->done(request->arg, DB_AWAY, NULL);
 		return;
 	}
-	c = TAILQ_EMPTY(&pool.queue) ? pool_pick(request->affinity) : NULL;
+	c = TAILQ_EMPTY(&pool.queue) ? pool_pick() : NULL;
 	if (c == NULL && pool.queued >= (size_t) gw_settings.queue)
 	{
 		request->done(request->arg, DB_FULL, NULL);

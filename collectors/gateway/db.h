@@ -56,9 +56,6 @@ struct db_request
 	const char *params[DB_PARAMS_MAX]; /* text; NULL is SQL NULL */
 	const void *bytes;                 /* of a statement that takes bytes instead */
 	size_t len;
-	/* Those of one value go to the same connection, as far as it is as idle as the others: its backend remembers what they ask
-	 * about. 0 and any other number are alike. */
-	unsigned affinity;
 	db_done done;
 	void *arg;
 };

@@ -88,8 +88,6 @@ remote_write(struct conn *c)
 			reply_error(c, 400, NULL, "the body is empty", NULL);
 		else
 		{
-			/* A sender keeps its connection, and sends the same series on it. */
-			r.affinity = (unsigned) c->fd;
 			r.token = cred.token;
 			r.bytes = c->body.data;
 			r.len = c->body.len;

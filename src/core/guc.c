@@ -24,6 +24,7 @@ int pctl_metric_raw_retention = PCTL_METRIC_RAW_DEFAULT;
 int pctl_partitions_ahead = PCTL_PARTITIONS_AHEAD_DEFAULT;
 int pctl_remote_interval = PCTL_REMOTE_INTERVAL_DEFAULT;
 int pctl_remote_retry_max = PCTL_REMOTE_RETRY_DEFAULT;
+int pctl_remote_series_cache = PCTL_REMOTE_CACHE_DEFAULT;
 int pctl_result_retention = PCTL_RETENTION_DAYS_DEFAULT;
 int pctl_session_idle = PCTL_SESSION_IDLE_DEFAULT;
 int pctl_session_lifetime = PCTL_SESSION_MINUTES_DEFAULT;
@@ -98,6 +99,12 @@ pctl_guc_init(void)
 	                        &pctl_remote_retry_max, PCTL_REMOTE_RETRY_DEFAULT,
 	                        PCTL_REMOTE_RETRY_MIN, PCTL_REMOTE_RETRY_MAX, PGC_SIGHUP, GUC_UNIT_S,
 	                        NULL, NULL, NULL);
+	DefineCustomIntVariable(
+	    "probectl.remote_series_cache",
+	    "Number of series of remote write that are remembered, for all tenants together.",
+	    "64 bytes of shared memory each; rounded up to a power of two.", &pctl_remote_series_cache,
+	    PCTL_REMOTE_CACHE_DEFAULT, PCTL_REMOTE_CACHE_MIN, PCTL_REMOTE_CACHE_MAX, PGC_POSTMASTER, 0,
+	    NULL, NULL, NULL);
 	DefineCustomIntVariable(
 	    "probectl.result_retention", "Number of days that full results are kept.", NULL,
 	    &pctl_result_retention, PCTL_RETENTION_DAYS_DEFAULT, PCTL_RETENTION_DAYS_MIN,

@@ -34,6 +34,9 @@
 #define PCTL_REMOTE_RETRY_MIN          1
 #define PCTL_REMOTE_RETRY_DEFAULT      60
 #define PCTL_REMOTE_RETRY_MAX          3600
+#define PCTL_REMOTE_CACHE_MIN          1024
+#define PCTL_REMOTE_CACHE_DEFAULT      262144
+#define PCTL_REMOTE_CACHE_MAX          67108864
 #define PCTL_RETENTION_DAYS_MIN        1
 #define PCTL_RETENTION_DAYS_DEFAULT    14
 #define PCTL_RETENTION_DAYS_MAX        3650
@@ -57,6 +60,7 @@ extern int pctl_metric_raw_retention;
 extern int pctl_partitions_ahead;
 extern int pctl_remote_interval;
 extern int pctl_remote_retry_max;
+extern int pctl_remote_series_cache;
 extern int pctl_result_retention;
 extern int pctl_session_idle;
 extern int pctl_session_lifetime;

@@ -6,8 +6,8 @@
  * drops a request that is answered 400, so refusing all of it would lose what was good. The counts and the samples
  * commit together.
  *
- * Which series some labels mean costs sorting, a hash and a look into the registry, so a backend remembers it by the bytes of the
- * labels in `known`. An entry holds while the tenant's epoch does, which moves when a series is deleted. A writer holds
+ * Which series some labels mean costs sorting, a hash and a look into the registry, so it is remembered by the bytes of the labels
+ * (known.h). An entry holds while the tenant's epoch does, which moves when a series is deleted. A writer holds
  * the tenant's series with a shared advisory lock from before it reads the epoch to its commit, and a deletion takes it
  * exclusively: no sample is stored for a series that is going away. (The derive worker, which is alone, uses the row
  * of metric_state for that; many writers at once would stand in line for it until their commits.) The samples themselves are
@@ -19,10 +19,10 @@
 
 #include <snappy-c.h>
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "audit/deferred.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "core/clock.h"
 #include "core/errors.h"
 #include "core/export.h"
@@ -30,12 +30,14 @@
 #include "core/limits.h"
 #include "core/look.h"
 #include "core/spi.h"
+#include "core/table.h"
 #include "core/uuid7.h"
 #include "funcapi.h"
 #include "identity/permission.h"
 #include "metric/series.h"
 #include "metric/store.h"
 #include "miscadmin.h"
+#include "remote/known.h"
 #include "remote/wire.h"
 #include "tenant/context.h"
 #include "utils/builtins.h"
@@ -43,9 +45,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define KNOWN_MAX    262144 /* series remembered; then all are forgotten */
-#define INTAKE_SLOTS 16     /* rows a tenant's counts are spread over */
-#define SAID_MAX     400    /* bytes of what a sender is told */
+#define INTAKE_SLOTS 16  /* rows a tenant's counts are spread over */
+#define SAID_MAX     400 /* bytes of what a sender is told */
 
 /* What became of the samples of a request, and what was left out of it; the columns of remote_intake in their order. */
 typedef enum Count
@@ -64,41 +65,12 @@ typedef enum Count
 	COUNTS
 } Count;
 
-typedef struct KnownKey
-{
-	pg_uuid_t tenant;
-	uint64 hash[2];
-} KnownKey;
-
-/* As long as a line of the cache: looking up what is known is a good part of what a sample costs. */
-typedef struct Known
-{
-	KnownKey key;
-	pg_uuid_t series;
-	int64 epoch;
-	uint32 reserved; /* labels left out */
-	char status;     /* of the place in the table */
-} Known;
-
-/* The key is a hash already. */
-#define SH_PREFIX             known
-#define SH_ELEMENT_TYPE       Known
-#define SH_KEY_TYPE           KnownKey
-#define SH_KEY                key
-#define SH_HASH_KEY(table, k) ((uint32) (k).hash[0])
-#define SH_EQUAL(table, a, b) (memcmp(&(a), &(b), sizeof(KnownKey)) == 0)
-#define SH_SCOPE              static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
 /* A series of the request. */
 typedef struct Incoming
 {
 	RemoteSeries wire;
 	KnownKey key;
-	pg_uuid_t id;
-	uint32 reserved;
+	KnownSeries known;
 	MetricSeries *made; /* looked up or registered in this request; NULL when it was known */
 	bool refused;
 } Incoming;
@@ -107,16 +79,12 @@ typedef struct Intake
 {
 	pg_uuid_t tenant;
 	TimestampTz now, oldest, newest;
-	int64 epoch;
+	KnownScope scope;
 	Incoming *series;
 	int count, room;
 	int64 counts[COUNTS];
 	char said[SAID_MAX]; /* the first refusal; "" when all is good */
 } Intake;
-
-static known_hash *known = NULL;
-static uint64 seeds[2];
-static bool registered = false; /* this transaction made series that `known` names */
 
 static PctlPlan series_hold = {
     "SELECT pg_advisory_xact_lock_shared(hashtextextended('probectl metric series ' || $1, 0))",
@@ -140,52 +108,6 @@ static PctlPlan intake_add = {
     13,
     {UUIDOID, INT2OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
      INT8OID, INT8OID, INT8OID}};
-
-static void
-known_forget(void)
-{
-	if (known != NULL)
-		known_destroy(known);
-	known = NULL;
-	registered = false;
-}
-
-/* Series made by what is rolled back are not there. */
-static void
-known_xact(XactEvent event, void *arg)
-{
-	if (event == XACT_EVENT_ABORT && registered)
-		known_forget();
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
-		registered = false;
-}
-
-static void
-known_subxact(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB && registered)
-		known_forget();
-}
-
-static void
-known_open(void)
-{
-	static bool watched = false;
-
-	if (!watched)
-	{
-		RegisterXactCallback(known_xact, NULL);
-		RegisterSubXactCallback(known_subxact, NULL);
-	}
-	watched = true;
-	if (known != NULL && known->members > KNOWN_MAX)
-		known_forget();
-	if (known != NULL)
-		return;
-	/* Secret, so that nobody can look for two sets of labels that meet. */
-	pctl_random(seeds, sizeof(seeds));
-	known = known_create(TopMemoryContext, 4096, NULL);
-}
 
 /* What a sender is told of the first thing that was refused. */
 static void
@@ -333,46 +255,8 @@ series_make(Intake *in, Incoming *series)
 		                       .value = slice_text(labels.label[i].value)};
 	series->made = metric_series_named(&in->tenant, slice_text(labels.name), own,
 	                                   (int) labels.count);
-	series->id = series->made->id;
-	series->reserved = labels.reserved;
+	series->known = (KnownSeries){.id = series->made->id, .reserved = labels.reserved};
 	return true;
-}
-
-/* What it is looked up by; the look-up, which follows when all have theirs, then waits less for the memory. */
-static void
-series_key(const Intake *in, Incoming *series)
-{
-	const PbSlice *labels = &series->wire.labels;
-
-	memset(&series->key, 0, sizeof(series->key));
-	series->key.tenant = in->tenant;
-	for (int i = 0; i < 2; i++)
-		series->key.hash[i] = hash_bytes_extended(labels->data, (int) labels->len, seeds[i]);
-	__builtin_prefetch(&known->data[(uint32) series->key.hash[0] & known->sizemask]);
-}
-
-/* True when it is known what the labels mean. */
-static bool
-series_known(Intake *in, Incoming *series)
-{
-	const Known *entry = known_lookup(known, series->key);
-
-	if (entry == NULL || entry->epoch != in->epoch)
-		return false;
-	series->id = entry->series;
-	series->reserved = entry->reserved;
-	return true;
-}
-
-static void
-series_remember(const Intake *in, const Incoming *series)
-{
-	bool found;
-	Known *entry = known_insert(known, series->key, &found);
-
-	entry->series = series->id;
-	entry->epoch = in->epoch;
-	entry->reserved = series->reserved;
 }
 
 /* Which of those looked for are in the registry. In order of the index, so that what one look brought into the
@@ -391,7 +275,7 @@ registry_read(const Intake *in)
 
 	for (int i = 0; i < in->count; i++)
 		if (in->series[i].made != NULL)
-			ids[wanted++] = in->series[i].id;
+			ids[wanted++] = in->series[i].known.id;
 	qsort(ids, wanted, sizeof(pg_uuid_t), pctl_uuid_compare);
 	for (int i = 0; i < wanted; i++)
 	{
@@ -420,7 +304,7 @@ series_register(Intake *in)
 
 		if (series->made == NULL)
 			continue;
-		if (hash_search(seen, &series->id, HASH_FIND, NULL) == NULL)
+		if (hash_search(seen, &series->known.id, HASH_FIND, NULL) == NULL)
 		{
 			if (metric_series_admit(&quota, series->made, in->now) != METRIC_ADMITTED)
 			{
@@ -430,19 +314,20 @@ series_register(Intake *in)
 				series->refused = true;
 				continue;
 			}
-			registered = true;
-			(void) hash_search(seen, &series->id, HASH_ENTER, NULL);
+			(void) hash_search(seen, &series->known.id, HASH_ENTER, NULL);
 		}
-		series_remember(in, series);
+		known_put(&in->scope, &series->key, &series->known);
 	}
 	metric_quota_write(&quota, &in->tenant, in->now);
 }
 
-static void
-series_resolve(Intake *in)
+/* From here on no series of the tenant goes away. */
+static KnownScope
+series_scope(const pg_uuid_t *tenant)
 {
-	Datum args[1] = {UUIDPGetDatum(&in->tenant)};
-	int missing = 0;
+	Datum args[1] = {UUIDPGetDatum(tenant)};
+	KnownScope scope;
+	Relation registry;
 
 	pctl_plan_run(&series_hold, args, NULL, false, 1);
 	if (pctl_plan_run(&state_read, args, NULL, false, 1) != 1)
@@ -451,12 +336,24 @@ series_resolve(Intake *in)
 		if (pctl_plan_run(&state_read, args, NULL, false, 1) != 1)
 			elog(ERROR, "the tenant has no row in metric_state");
 	}
-	in->epoch = DatumGetInt64(pctl_spi_value(0, 1, NULL));
-	known_open();
+	registry = pctl_table_open("metric_series", AccessShareLock);
+	scope = known_scope(registry, tenant, DatumGetInt64(pctl_spi_value(0, 1, NULL)));
+	table_close(registry, NoLock);
+	return scope;
+}
+
+static void
+series_resolve(Intake *in)
+{
+	int missing = 0;
+
+	in->scope = series_scope(&in->tenant);
 	for (int i = 0; i < in->count; i++)
-		series_key(in, &in->series[i]);
+		in->series[i].key = known_key(&in->scope, in->series[i].wire.labels.data,
+		                              in->series[i].wire.labels.len);
 	for (int i = 0; i < in->count; i++)
-		if (!series_known(in, &in->series[i]) && series_make(in, &in->series[i]))
+		if (!known_find(&in->scope, &in->series[i].key, &in->series[i].known) &&
+		    series_make(in, &in->series[i]))
 			missing++;
 	if (missing > 0)
 		series_register(in);
@@ -490,8 +387,8 @@ samples_store(Intake *in)
 		metric_samples_reserve(&samples, series->wire.samples);
 		samples_take(in, series, wire, &samples);
 		in->counts[COUNT_STORED] += series->wire.samples - (refused_by_time(in) - before);
-		in->counts[COUNT_RESERVED_LABELS] += series->reserved;
-		metric_hot_add(hot, &series->id, &samples);
+		in->counts[COUNT_RESERVED_LABELS] += series->known.reserved;
+		metric_hot_add(hot, &series->known.id, &samples);
 	}
 	(void) metric_hot_end(hot);
 }
