@@ -57,13 +57,13 @@ pctl_look_open(const char *table)
 	return look;
 }
 
-bool
+TupleTableSlot *
 pctl_look(PctlLook *look, const Datum *key)
 {
 	for (int i = 0; i < look->key_count; i++)
 		look->keys[i].sk_argument = key[i];
 	index_rescan(look->scan, look->keys, look->key_count, NULL, 0);
-	return index_getnext_slot(look->scan, ForwardScanDirection, look->row);
+	return index_getnext_slot(look->scan, ForwardScanDirection, look->row) ? look->row : NULL;
 }
 
 void

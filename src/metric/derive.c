@@ -63,13 +63,6 @@ typedef struct Waiting
 	MetricSamples samples;
 } Waiting;
 
-/* A series of the registry. */
-typedef struct Seen
-{
-	pg_uuid_t id;
-	TimestampTz ended;
-} Seen;
-
 typedef struct Fold
 {
 	pg_uuid_t tenant;
@@ -102,15 +95,6 @@ static PctlPlan state_write = {
     " refused_tenant = refused_tenant + $5, too_old = too_old + $6 WHERE tenant_id = $1",
     6,
     {UUIDOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}};
-static PctlPlan series_seen = {
-    /* One look into the index for each: a generic plan would as soon read all of the tenant's and compare. */
-    "SELECT s.series_id, coalesce(s.ended_at, 'infinity') FROM unnest($2) u (id), LATERAL (SELECT "
-    "m.series_id, m.ended_at FROM probectl.metric_series m WHERE m.tenant_id = $1 AND m.series_id "
-    "= "
-    "u.id OFFSET 0) s",
-    2,
-    {UUIDOID, UUIDARRAYOID}};
-
 static void
 known_open(void)
 {
@@ -229,35 +213,17 @@ result_row(void *state, TupleTableSlot *slot)
 	MemoryContextSwitchTo(old);
 }
 
-/* Of those not known: which the registry has, by identifier. */
+/* Of those not known: which the registry has, by identifier. NULL when all are known. */
 static HTAB *
-registry_read(Fold *fold)
+registry_read(const Fold *fold)
 {
-	Datum *ids = palloc(Max(fold->count, 1) * sizeof(Datum));
-	Datum args[2] = {UUIDPGetDatum(&fold->tenant)};
-	HASHCTL ctl = {
-	    .keysize = sizeof(pg_uuid_t), .entrysize = sizeof(Seen), .hcxt = CurrentMemoryContext};
-	HTAB *seen;
-	uint64 found;
+	pg_uuid_t *ids = palloc(Max(fold->count, 1) * sizeof(pg_uuid_t));
 	int wanted = 0;
 
 	for (int i = 0; i < fold->count; i++)
 		if (fold->waiting[i]->series != NULL)
-			ids[wanted++] = UUIDPGetDatum(&fold->waiting[i]->series->id);
-	if (wanted == 0)
-		return NULL;
-	args[1] = pctl_array(ids, NULL, wanted, UUIDOID);
-	found = pctl_plan_run(&series_seen, args, NULL, false, 0);
-	seen = hash_create("probectl metric series seen", 256, &ctl,
-	                   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (uint64 i = 0; i < found; i++)
-	{
-		Seen *entry = hash_search(seen, DatumGetUUIDP(pctl_spi_value(i, 1, NULL)), HASH_ENTER,
-		                          NULL);
-
-		entry->ended = DatumGetTimestampTz(pctl_spi_value(i, 2, NULL));
-	}
-	return seen;
+			ids[wanted++] = fold->waiting[i]->series->id;
+	return wanted == 0 ? NULL : metric_series_registered(&fold->tenant, ids, wanted);
 }
 
 static void
@@ -268,7 +234,7 @@ registry_look(Fold *fold)
 	for (int i = 0; i < fold->count && seen != NULL; i++)
 	{
 		Waiting *w = fold->waiting[i];
-		Seen *entry;
+		MetricRegistered *entry;
 
 		if (w->series == NULL)
 			continue;
@@ -281,7 +247,10 @@ registry_look(Fold *fold)
 			continue;
 		/* Another key may have the same series: the name is what counts. */
 		if (entry == NULL)
-			((Seen *) hash_search(seen, &w->series->id, HASH_ENTER, NULL))->ended = DT_NOEND;
+		{
+			entry = hash_search(seen, &w->series->id, HASH_ENTER, NULL);
+			entry->ended = DT_NOEND;
+		}
 		if (w->ended == DT_NOEND)
 			w->known->epoch = fold->epoch;
 	}

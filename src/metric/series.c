@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL
  *
- * series.c -- names, canonical hash, registration.
+ * series.c -- names, canonical hash, registry.
  *
  * A metric name becomes probectl_probe_<name> with each byte outside of [A-Za-z0-9_] as an underscore. When the name
  * is made of letters, digits and dots only, that loses nothing: each underscore was a dot. Any other name
@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "core/append.h"
 #include "core/guc.h"
+#include "core/look.h"
 #include "core/spi.h"
 #include "core/uuid7.h"
 #include "port/pg_bswap.h"
@@ -202,6 +203,38 @@ labels_jsonb(const MetricSeries *series)
 		pushJsonbValue(&state, WJB_VALUE, &value);
 	}
 	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+/* Looked for in the order of the index, so that what one look brought into the processor's cache serves the next. */
+HTAB *
+metric_series_registered(const pg_uuid_t *tenant, pg_uuid_t *ids, int count)
+{
+	HASHCTL ctl = {.keysize = sizeof(pg_uuid_t),
+	               .entrysize = sizeof(MetricRegistered),
+	               .hcxt = CurrentMemoryContext};
+	HTAB *registered = hash_create("probectl metric series registered", 256, &ctl,
+	                               HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	PctlLook *look = pctl_look_open("metric_series");
+	Datum key[2] = {UUIDPGetDatum(tenant)};
+
+	qsort(ids, count, sizeof(pg_uuid_t), pctl_uuid_compare);
+	for (int i = 0; i < count; i++)
+	{
+		TupleTableSlot *row;
+		MetricRegistered *entry;
+		bool going_on;
+		Datum ended;
+
+		key[1] = UUIDPGetDatum(&ids[i]);
+		row = pctl_look(look, key);
+		if (row == NULL)
+			continue;
+		entry = hash_search(registered, &ids[i], HASH_ENTER, NULL);
+		ended = slot_getattr(row, COL_ENDED_AT + 1, &going_on);
+		entry->ended = going_on ? DT_NOEND : DatumGetTimestampTz(ended);
+	}
+	pctl_look_close(look);
+	return registered;
 }
 
 /* Series of an agent that wait to be written. */

@@ -10,6 +10,7 @@
 #include "core/crypto.h"
 #include "core/limits.h"
 #include "datatype/timestamp.h"
+#include "utils/hsearch.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
@@ -50,6 +51,17 @@ MetricSeries *metric_series_make(const MetricSource *source, const char *metric)
  * is added. Texts are not copied. */
 MetricSeries *metric_series_named(const pg_uuid_t *tenant, char *name, const MetricLabel *labels,
                                   int label_count);
+
+/* A series of the registry. */
+typedef struct MetricRegistered
+{
+	pg_uuid_t id;
+	TimestampTz ended; /* DT_NOEND when it has not */
+} MetricRegistered;
+
+/* Those of the tenant's series that the registry has, by identifier; ids are sorted. Reads what is committed now. In the current
+ * context. */
+HTAB *metric_series_registered(const pg_uuid_t *tenant, pg_uuid_t *ids, int count);
 
 typedef enum MetricAdmission
 {

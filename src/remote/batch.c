@@ -45,13 +45,6 @@ static PctlPlan parts_read = {
     " GROUP BY xid, leaf ORDER BY xid, leaf",
     3,
     {UUIDOID, INT8OID, INT8OID}};
-static PctlPlan series_seen = {
-    /* One look into the index for each: a generic plan would as soon read all of the tenant's and compare. */
-    "SELECT s.series_id FROM unnest($2) u (id), LATERAL (SELECT m.series_id FROM "
-    "probectl.metric_series m WHERE m.tenant_id = $1 AND m.series_id = u.id OFFSET 0) s",
-    2,
-    {UUIDOID, UUIDARRAYOID}};
-
 /* As the derive worker tells series apart before it names them. */
 typedef struct OutKey
 {
@@ -259,28 +252,20 @@ samples_sort(OutSeries *out)
 static void
 series_check(Gathering *g)
 {
-	Datum *ids = palloc(Max(g->count, 1) * sizeof(Datum));
-	Datum args[2] = {UUIDPGetDatum(g->tenant)};
-	HASHCTL ctl = {
-	    .keysize = sizeof(pg_uuid_t), .entrysize = sizeof(pg_uuid_t), .hcxt = CurrentMemoryContext};
-	HTAB *seen = hash_create("probectl remote series sent", 256, &ctl,
-	                         HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	uint64 found;
+	pg_uuid_t *ids = palloc(g->count * sizeof(pg_uuid_t));
+	HTAB *registered;
 	int kept = 0;
 
 	for (int i = 0; i < g->count; i++)
-		ids[i] = UUIDPGetDatum(&g->series[i]->series->id);
-	args[1] = pctl_array(ids, NULL, g->count, UUIDOID);
-	found = pctl_plan_run(&series_seen, args, NULL, true, 0);
-	for (uint64 i = 0; i < found; i++)
-		(void) hash_search(seen, DatumGetUUIDP(pctl_spi_value(i, 1, NULL)), HASH_ENTER, NULL);
+		ids[i] = g->series[i]->series->id;
+	registered = metric_series_registered(g->tenant, ids, g->count);
 	for (int i = 0; i < g->count; i++)
-		if (hash_search(seen, &g->series[i]->series->id, HASH_FIND, NULL) != NULL)
+		if (hash_search(registered, &g->series[i]->series->id, HASH_FIND, NULL) != NULL)
 			g->series[kept++] = g->series[i];
 		else
 			g->batch->unregistered += g->series[i]->count;
 	g->count = kept;
-	hash_destroy(seen);
+	hash_destroy(registered);
 }
 
 static PbSlice

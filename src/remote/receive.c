@@ -28,10 +28,8 @@
 #include "core/export.h"
 #include "core/guc.h"
 #include "core/limits.h"
-#include "core/look.h"
 #include "core/spi.h"
 #include "core/table.h"
-#include "core/uuid7.h"
 #include "funcapi.h"
 #include "identity/permission.h"
 #include "metric/series.h"
@@ -259,33 +257,17 @@ series_make(Intake *in, Incoming *series)
 	return true;
 }
 
-/* Which of those looked for are in the registry. In order of the index, so that what one look brought into the
- * processor's cache serves the next. */
+/* Which of those looked for are in the registry. */
 static HTAB *
 registry_read(const Intake *in)
 {
-	HASHCTL ctl = {
-	    .keysize = sizeof(pg_uuid_t), .entrysize = sizeof(pg_uuid_t), .hcxt = CurrentMemoryContext};
-	HTAB *seen = hash_create("probectl remote series seen", 256, &ctl,
-	                         HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	PctlLook *look = pctl_look_open("metric_series");
 	pg_uuid_t *ids = palloc(in->count * sizeof(pg_uuid_t));
-	Datum key[2] = {UUIDPGetDatum(&in->tenant)};
 	int wanted = 0;
 
 	for (int i = 0; i < in->count; i++)
 		if (in->series[i].made != NULL)
 			ids[wanted++] = in->series[i].known.id;
-	qsort(ids, wanted, sizeof(pg_uuid_t), pctl_uuid_compare);
-	for (int i = 0; i < wanted; i++)
-	{
-		key[1] = UUIDPGetDatum(&ids[i]);
-		if (pctl_look(look, key))
-			(void) hash_search(seen, &ids[i], HASH_ENTER, NULL);
-	}
-	pctl_look_close(look);
-	pfree(ids);
-	return seen;
+	return metric_series_registered(&in->tenant, ids, wanted);
 }
 
 /* Registers those that the registry has not. Another writer may be at the same, so it is asked under the lock: once, as
