@@ -54,6 +54,9 @@ BEGIN; SELECT * FROM regress.stored(:'a') WHERE name = 'twice'; COMMIT;
 SELECT * FROM regress.remote(:'a', regress.series('edge', '{}', regress.sample(-15 * 86400, 1), regress.sample(-15 * 86400 - 0.001, 2), regress.sample(300, 3), regress.sample(300.001, 4)));
 SELECT * FROM regress.remote(:'a', regress.series('edge', '{}', regress.bytes(2, regress.double(1, 1) || regress.number(2, 9223372036854775807)), regress.bytes(2, regress.double(1, 1) || regress.number(2, 9223372036854775808))));
 BEGIN; SELECT seconds, value FROM regress.stored(:'a') WHERE name = 'edge'; COMMIT;
+-- A series of which nothing is stored is not registered; a known one stays.
+SELECT * FROM regress.remote(:'a', regress.series('never', '{}', regress.sample(-15 * 86400 - 1, 1), regress.sample(301, 2)) || regress.series('edge', '{}', regress.sample(301, 3)));
+SELECT name FROM probectl.metric_series WHERE tenant_id = :'a' AND name IN ('never', 'edge');
 
 -- The tenant's limit: what is there goes on, what is new is refused, and said.
 BEGIN;

@@ -197,6 +197,13 @@ time_of(int64 ms)
 	return ms < -most ? DT_NOBEGIN : (ms - shift) * 1000;
 }
 
+/* COUNT_STORED, or why a sample of the time is refused. */
+static Count
+time_judge(const Intake *in, TimestampTz at)
+{
+	return at < in->oldest ? COUNT_TOO_OLD : at > in->newest ? COUNT_IN_FUTURE : COUNT_STORED;
+}
+
 /* Those in the window, in order; samples is empty and has room. */
 static void
 samples_take(Intake *in, const Incoming *series, RemoteSample *wire, MetricSamples *samples)
@@ -205,17 +212,13 @@ samples_take(Intake *in, const Incoming *series, RemoteSample *wire, MetricSampl
 	for (uint32 i = 0; i < series->wire.samples; i++)
 	{
 		TimestampTz at = time_of(wire[i].ms);
+		Count count = time_judge(in, at);
 
-		if (at < in->oldest)
-		{
-			in->counts[COUNT_TOO_OLD]++;
+		in->counts[count]++;
+		if (count == COUNT_TOO_OLD)
 			say(in, "sample older than probectl.metric_raw_retention", (PbSlice){NULL, 0});
-		}
-		else if (at > in->newest)
-		{
-			in->counts[COUNT_IN_FUTURE]++;
+		else if (count == COUNT_IN_FUTURE)
 			say(in, "sample more than 5 minutes ahead of the server's clock", (PbSlice){NULL, 0});
-		}
 		else
 		{
 			samples->times[samples->count] = at;
@@ -223,6 +226,20 @@ samples_take(Intake *in, const Incoming *series, RemoteSample *wire, MetricSampl
 		}
 	}
 	metric_samples_sort(samples);
+}
+
+/* True when the series has a sample that is to be stored. */
+static bool
+samples_any(const Intake *in, const Incoming *series)
+{
+	RemoteSample *wire = palloc(series->wire.samples * sizeof(*wire));
+	bool any = false;
+
+	remote_samples(&series->wire, wire);
+	for (uint32 i = 0; i < series->wire.samples && !any; i++)
+		any = time_judge(in, time_of(wire[i].ms)) == COUNT_STORED;
+	pfree(wire);
+	return any;
 }
 
 /* ---- series ---- */
@@ -233,7 +250,7 @@ slice_text(PbSlice slice)
 	return pnstrdup((const char *) slice.data, slice.len);
 }
 
-/* Reads the labels of a series that is not known; false when they are refused. */
+/* Reads the labels of a series that is not known; false when they are refused, or it has no sample to be stored. */
 static bool
 series_make(Intake *in, Incoming *series)
 {
@@ -251,6 +268,8 @@ series_make(Intake *in, Incoming *series)
 	for (uint32 i = 0; i < labels.count; i++)
 		own[i] = (MetricLabel){.name = slice_text(labels.label[i].name),
 		                       .value = slice_text(labels.label[i].value)};
+	if (!samples_any(in, series))
+		return false;
 	series->made = metric_series_named(&in->tenant, slice_text(labels.name), own,
 	                                   (int) labels.count);
 	series->known = (KnownSeries){.id = series->made->id, .reserved = labels.reserved};
@@ -343,12 +362,6 @@ series_resolve(Intake *in)
 
 /* ---- all of it ---- */
 
-static int64
-refused_by_time(const Intake *in)
-{
-	return in->counts[COUNT_TOO_OLD] + in->counts[COUNT_IN_FUTURE];
-}
-
 static void
 samples_store(Intake *in)
 {
@@ -361,14 +374,12 @@ samples_store(Intake *in)
 	for (int i = 0; i < in->count; i++)
 	{
 		const Incoming *series = &in->series[i];
-		int64 before = refused_by_time(in);
 
 		if (series->refused)
 			continue;
 		samples.count = 0;
 		metric_samples_reserve(&samples, series->wire.samples);
 		samples_take(in, series, wire, &samples);
-		in->counts[COUNT_STORED] += series->wire.samples - (refused_by_time(in) - before);
 		in->counts[COUNT_RESERVED_LABELS] += series->known.reserved;
 		metric_hot_add(hot, &series->known.id, &samples);
 	}
