@@ -6,6 +6,7 @@
  * names is about 100 kB.
  */
 #include "agent/dnscache.h"
+#include "lib/hash.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@ struct dnscache
 	TAILQ_HEAD(entries, entry) used;
 	LIST_HEAD(, entry) buckets[BUCKETS];
 	size_t count;
-	uint32_t seed; /* names come from test configurations and redirects: do not let them collide */
+	uint64_t seed; /* names come from test configurations and redirects: do not let them collide */
 };
 
 struct dnscache *
@@ -43,7 +44,7 @@ dnscache_new(void)
 		return NULL;
 	TAILQ_INIT(&cache->used);
 	if (getrandom(&cache->seed, sizeof(cache->seed), 0) < 0)
-		cache->seed = 2166136261U;
+		cache->seed = HASH_START;
 	return cache;
 }
 
@@ -68,15 +69,12 @@ dnscache_free(struct dnscache *cache)
 	free(cache);
 }
 
-/* FNV-1a, seeded. */
 static size_t
 bucket_of(const struct dnscache *cache, const struct dns_name *name, uint16_t type)
 {
-	uint32_t h = cache->seed ^ type;
+	uint64_t h = hash_bytes(cache->seed ^ type, name->bytes, name->len);
 
-	for (size_t i = 0; i < name->len; i++)
-		h = (h ^ name->bytes[i]) * 16777619U;
-	return (h ^ h >> 16) % BUCKETS;
+	return (h ^ h >> 32) % BUCKETS;
 }
 
 static struct entry *

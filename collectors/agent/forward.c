@@ -140,7 +140,7 @@ forward_metrics(void)
 static void
 arm(struct event *timer, int64_t ms)
 {
-	struct timeval delay = {ms / 1000, (ms % 1000) * 1000};
+	struct timeval delay = clock_timeval(ms * NANO_PER_MS);
 
 	event_add(timer, &delay);
 }

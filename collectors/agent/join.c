@@ -65,8 +65,7 @@ join_again(struct join *j, const char *why)
 	log_warning("enroll", j->settings->enroll_server, "%s; next attempt in %" PRId64 " ms", why,
 	            ms);
 	j->attempt++;
-	delay.tv_sec = ms / 1000;
-	delay.tv_usec = (ms % 1000) * 1000;
+	delay = clock_timeval(ms * NANO_PER_MS);
 	event_add(j->retry, &delay);
 }
 

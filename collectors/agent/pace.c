@@ -3,6 +3,7 @@
  * pace.c -- see pace.h.
  */
 #include "agent/pace.h"
+#include "lib/clock.h"
 
 #include "agent/probe.h"
 
@@ -10,16 +11,10 @@
 #define EVEN_NANO  10000000 /* spacings of which there are few different ones */
 #define LAG_NANO   1000000  /* behind the slots: then the timer is exact again */
 
-static struct timeval
-timeval_of(int64_t nano)
-{
-	return (struct timeval){nano / 1000000000, nano % 1000000000 / 1000};
-}
-
 static void
 schedule(struct pace *pace, int64_t nano)
 {
-	struct timeval tv = timeval_of(nano);
+	struct timeval tv = clock_timeval(nano);
 
 	evtimer_add(&pace->timer, &tv);
 }
@@ -33,7 +28,7 @@ pace_init(struct pace *pace, struct event_base *base, event_callback_fn on_slot,
 void
 pace_begin(struct pace *pace, int64_t spacing)
 {
-	struct timeval tv = timeval_of(spacing);
+	struct timeval tv = clock_timeval(spacing);
 
 	pace->spacing = spacing;
 	pace->first_at = probe_now();

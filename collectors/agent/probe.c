@@ -22,6 +22,7 @@
 
 #include "agent/guard.h"
 #include "agent/stats.h"
+#include "lib/clock.h"
 
 static const struct
 {
@@ -275,7 +276,7 @@ void
 probe_init(struct probe *probe, struct canary_env *env, const struct test_spec *spec,
            canary_done done, void *arg, event_callback_fn on_limit, void *run)
 {
-	struct timeval tv = {spec->timeout_ms / 1000, spec->timeout_ms % 1000 * 1000};
+	struct timeval tv = clock_timeval(spec->timeout_ms * NANO_PER_MS);
 	/* Runs have few different limits: those of one length are a queue, not a heap of thousands. */
 	const struct timeval *common = event_base_init_common_timeout(env->base, &tv);
 

@@ -32,6 +32,7 @@
 #include "agent/probe.h"
 #include "agent/resolvconf.h"
 #include "lib/buf.h"
+#include "lib/clock.h"
 
 /* RFC 8305 section 3: how long the second family is waited for once the first has come. */
 #define FAMILY_DELAY_MS 50
@@ -241,7 +242,7 @@ resolver_literal(const char *text, struct resolver_address *address)
 static void
 query_schedule(struct resolver_query *query, long ms)
 {
-	struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+	struct timeval tv = clock_timeval(ms * NANO_PER_MS);
 
 	evtimer_add(&query->timer, &tv);
 }
@@ -404,10 +405,7 @@ question_wait(struct question *q, short what)
 	int64_t left = q->deadline - probe_now();
 	struct timeval tv;
 
-	if (left < 0)
-		left = 0;
-	tv.tv_sec = left / 1000000000;
-	tv.tv_usec = left % 1000000000 / 1000;
+	tv = clock_timeval(left > 0 ? left : 0);
 	event_del(&q->event);
 	event_assign(&q->event, q->query->resolver->base, q->fd, what, event_get_callback(&q->event),
 	             q);

@@ -451,7 +451,7 @@ ended(struct rotate *r)
 static void
 look_in(struct rotate *r, int64_t ms)
 {
-	struct timeval delay = {ms / 1000, (ms % 1000) * 1000};
+	struct timeval delay = clock_timeval(ms * NANO_PER_MS);
 
 	event_add(r->timer, &delay);
 }

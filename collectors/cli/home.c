@@ -25,6 +25,7 @@
 
 #include "cli/proc.h"
 #include "cli/util.h"
+#include "lib/hash.h"
 
 #define SERVICE_USER  "probectl"
 #define POSTGRES_USER "postgres"
@@ -181,21 +182,10 @@ home_user_can(const struct home_user *user, const char *path, int mode)
 	       WEXITSTATUS(status) == 0;
 }
 
-/* FNV-1a, 64 bits: the name only has to be stable and distinct. */
-static uint64_t
-name_hash(const char *text)
-{
-	uint64_t hash = 14695981039346656037ULL;
-
-	for (; *text; text++)
-		hash = (hash ^ (unsigned char) *text) * 1099511628211ULL;
-	return hash;
-}
-
 static void
 link_make(const struct home *home)
 {
-	char *store = util_fmt("%s/%016llx", ROOT_STORE, (unsigned long long) name_hash(home->named));
+	char *store = util_fmt("%s/%016llx", ROOT_STORE, (unsigned long long) hash_text(home->named));
 	struct util_error err;
 
 	if (!util_mkdir(ROOT_STORE, 0755, 0, 0, &err) || !util_mkdir(store, 0755, 0, 0, &err))

@@ -23,6 +23,7 @@
 #include "cli/db.h"
 #include "cli/super.h"
 #include "cli/util.h"
+#include "lib/hash.h"
 
 static const char *const programs[] = {"probectl-ingest", "probectl-gateway", "probectl-agent"};
 #define PROGRAMS (sizeof(programs) / sizeof(programs[0]))
@@ -170,15 +171,10 @@ quoted(const char *text)
 	return out;
 }
 
-/* FNV-1a over a text, as hex. */
 static char *
-hash_text(const char *text)
+hash_hex(const char *text)
 {
-	uint64_t hash = 14695981039346656037ULL;
-
-	for (; *text; text++)
-		hash = (hash ^ (unsigned char) *text) * 1099511628211ULL;
-	return util_fmt("%016llx", (unsigned long long) hash);
+	return util_fmt("%016llx", (unsigned long long) hash_text(text));
 }
 
 static char *
@@ -202,12 +198,12 @@ settings_put(struct home *home, const char *name, const char *text)
 	char *old = file_text(path);
 	struct util_error err;
 
-	if (old && strcmp(hash_text(old), home_text(home, key)) != 0 && strcmp(old, text) != 0)
+	if (old && strcmp(hash_hex(old), home_text(home, key)) != 0 && strcmp(old, text) != 0)
 		return old;
 	if ((!old || strcmp(old, text) != 0) &&
 	    !util_write(path, text, strlen(text), 0644, -1, -1, &err))
 		util_fail(EXIT_CANNOT, "%s", err.text);
-	home_set(home, key, json_string(hash_text(text)));
+	home_set(home, key, json_string(hash_hex(text)));
 	home_save(home);
 	return util_dup(text);
 }
@@ -219,7 +215,7 @@ service_put(struct home *home, const struct services *services, const char *name
 	char *text = settings_put(home, name, settings);
 
 	super_put(home, json_pack("{s:s, s:s, s:s, s:[s, s, s], s:s, s:i, s:b}", "name", name, "user",
-	                          home->service.name, "revision", hash_text(text), "argv",
+	                          home->service.name, "revision", hash_hex(text), "argv",
 	                          util_fmt("%s/%s", services->programs, program), "--config",
 	                          home_path(home, "etc/%s.yaml", name), "stop", "TERM", "stop_ms",
 	                          10000, "net_raw", net_raw));

@@ -18,6 +18,7 @@
 #include "gateway/conn.h"
 #include "gateway/db.h"
 #include "gateway/gateway.h"
+#include "lib/hash.h"
 #include "lib/log.h"
 #include "lib/mem.h"
 
@@ -71,11 +72,7 @@ static bool degraded;
 static struct hub_list *
 hub_bucket(const char *tenant)
 {
-	uint32_t h = 2166136261u;
-
-	for (const char *p = tenant; *p != '\0'; p++)
-		h = (h ^ (unsigned char) *p) * 16777619u;
-	return &hubs[h % HUB_BUCKETS];
+	return &hubs[hash_text(tenant) % HUB_BUCKETS];
 }
 
 static struct hub *

@@ -25,6 +25,7 @@
 #include <time.h>
 
 #include "ingest/stats.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/mem.h"
 
@@ -174,7 +175,7 @@ part_settled(struct part *part)
 static void
 part_later(struct part *part, int ms, void (*later)(struct part *part))
 {
-	struct timeval wait = {ms / 1000, ms % 1000 * 1000};
+	struct timeval wait = clock_timeval(ms * NANO_PER_MS);
 
 	part->later = later;
 	event_add(part->timer, &wait);

@@ -32,6 +32,7 @@
 #include "ingest/group.h"
 #include "ingest/line.h"
 #include "ingest/stats.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/mem.h"
 
@@ -503,7 +504,7 @@ conn_message(const PGconn *pg, char *out, size_t len)
 static void
 conn_schedule_connect(struct db_conn *conn)
 {
-	struct timeval wait = {conn->backoff_ms / 1000, conn->backoff_ms % 1000 * 1000};
+	struct timeval wait = clock_timeval(conn->backoff_ms * NANO_PER_MS);
 
 	event_add(conn->timer, &wait);
 	conn->backoff_ms *= 2;

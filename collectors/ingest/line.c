@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ingest/group.h"
+#include "lib/hash.h"
 #include "lib/mem.h"
 
 struct lane
@@ -28,15 +29,11 @@ line_init(struct line *line)
 		TAILQ_INIT(&line->rows[i]);
 }
 
-/* FNV-1a; who sends has no part in it, as tenants get their identifiers from us. */
+/* Who sends has no part in it, as tenants get their identifiers from us. */
 static unsigned
 row_of(const char *tenant)
 {
-	uint32_t hash = 2166136261u;
-
-	for (; *tenant; tenant++)
-		hash = (hash ^ (uint8_t) *tenant) * 16777619u;
-	return hash % LINE_ROWS;
+	return hash_text(tenant) % LINE_ROWS;
 }
 
 static struct lane *

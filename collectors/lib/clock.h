@@ -10,12 +10,20 @@
 #define PCTL_LIB_CLOCK_H
 
 #include <stdint.h>
+#include <sys/time.h>
 
 #define NANO_PER_SECOND INT64_C(1000000000)
 #define NANO_PER_MS     INT64_C(1000000)
 
 int64_t clock_unix_nano(void);
 int64_t clock_mono_nano(void);
+
+/* As timers want it; not below 0. */
+static inline struct timeval
+clock_timeval(int64_t nano)
+{
+	return (struct timeval){nano / NANO_PER_SECOND, nano % NANO_PER_SECOND / 1000};
+}
 
 /* Tests only: from now on time stands still at these values. */
 void clock_virtual(int64_t unix_nano, int64_t mono_nano);

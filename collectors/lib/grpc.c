@@ -437,7 +437,7 @@ conn_flush_event(evutil_socket_t fd, short what, void *arg)
 static void
 keepalive_arm(struct grpc_conn *c, int ms)
 {
-	struct timeval delay = {ms / 1000, (ms % 1000) * 1000};
+	struct timeval delay = clock_timeval(ms * NANO_PER_MS);
 
 	if (c->options.keepalive_ms > 0)
 		event_add(c->keepalive, &delay);
@@ -613,7 +613,7 @@ grpc_call(struct grpc_conn *c, const char *path, int timeout_ms, const struct gr
 	};
 	nghttp2_data_provider provider = {.read_callback = call_provide};
 	size_t count = sizeof(headers) / sizeof(headers[0]);
-	struct timeval delay = {timeout_ms / 1000, (timeout_ms % 1000) * 1000};
+	struct timeval delay = clock_timeval(timeout_ms * NANO_PER_MS);
 	struct grpc_call *call;
 
 	if (!c->up || c->going_away)

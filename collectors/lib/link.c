@@ -18,6 +18,7 @@
 #include <event2/event.h>
 
 #include "lib/buf.h"
+#include "lib/clock.h"
 #include "lib/crypto.h"
 #include "lib/mem.h"
 
@@ -234,7 +235,7 @@ link_open(struct event_base *base, struct ssl_ctx_st *ctx, const struct sockaddr
           socklen_t addrlen, const char *host, int timeout_ms, const struct link_ops *ops,
           void *arg, char *err, size_t errlen)
 {
-	struct timeval limit = {timeout_ms / 1000, (timeout_ms % 1000) * 1000};
+	struct timeval limit = clock_timeval(timeout_ms * NANO_PER_MS);
 	int fd = socket_connect(addr, addrlen, err, errlen);
 	struct link *l;
 

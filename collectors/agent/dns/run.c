@@ -301,7 +301,7 @@ on_limit(evutil_socket_t fd, short what, void *arg)
 	if (ready && run->probe.query == NULL && ms_left(run) > 1)
 	{
 		uint32_t left = ms_left(run);
-		struct timeval tv = {left / 1000, left % 1000 * 1000};
+		struct timeval tv = clock_timeval(left * NANO_PER_MS);
 
 		evtimer_add(&run->probe.limit, &tv);
 		advance(run);

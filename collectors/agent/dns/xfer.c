@@ -25,6 +25,7 @@
 
 #include "agent/dns/xferpriv.h"
 #include "agent/probe.h"
+#include "lib/clock.h"
 
 #define READ_CHUNK       16384
 #define DATAGRAMS_A_TURN 16 /* looked at before the loop has its turn */
@@ -67,7 +68,7 @@ timer_at(struct xfer *x, int64_t when)
 	struct timeval tv = {0, 0};
 
 	if (left > 0)
-		tv = (struct timeval){left / 1000000000, left % 1000000000 / 1000};
+		tv = clock_timeval(left);
 	evtimer_add(&x->timer, &tv);
 }
 

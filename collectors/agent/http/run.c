@@ -24,6 +24,7 @@
 
 #include "agent/guard.h"
 #include "agent/http/http.h"
+#include "lib/clock.h"
 
 #define READ_CHUNK        16384 /* a TLS record */
 #define READS_A_TURN      32    /* then the rest of the loop has its turn */
@@ -521,8 +522,7 @@ connect_start(struct canary_run *run)
 	int on = 1;
 
 	left = left > 2000000 ? left / 2 : 1000000;
-	tv.tv_sec = left / 1000000000;
-	tv.tv_usec = left % 1000000000 / 1000;
+	tv = clock_timeval(left);
 	run->phase = HTTP_PHASE_CONNECT;
 	run->times.connecting = probe_now();
 	run->fd = socket(peer->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -20,6 +20,7 @@
 #include "agent/icmp/wire.h"
 #include "agent/stamp.h"
 #include "agent/tcp/tcp.h"
+#include "lib/clock.h"
 
 static void attempt_start(struct canary_run *run);
 static void attempt_hold(struct canary_run *run);
@@ -140,7 +141,7 @@ static void
 attempt_hold(struct canary_run *run)
 {
 	int64_t left = run->began + run->took + (int64_t) run->cmd->hold_ms * 1000000 - probe_now();
-	struct timeval tv = {left / 1000000000, left % 1000000000 / 1000};
+	struct timeval tv = clock_timeval(left);
 
 	if (left <= 0)
 	{
@@ -192,7 +193,7 @@ attempt_start(struct canary_run *run)
 {
 	const struct resolver_address *peer = &run->answer.addresses[run->address];
 	int64_t limit = attempt_limit(run);
-	struct timeval tv = {limit / 1000000000, limit % 1000000000 / 1000};
+	struct timeval tv = clock_timeval(limit);
 	int family = peer->addr.ss_family, on = 1;
 
 	run->took = 0;
