@@ -18,9 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "agent/guard.h"
+#include "agent/icmp/wire.h"
 #include "agent/stats.h"
 #include "lib/clock.h"
 
@@ -350,6 +352,52 @@ probe_fail_local(struct probe *probe, int error, const char *what)
 		           what);
 	else
 		probe_fail_errno(probe, error, what);
+}
+
+void
+probe_icmp_keep(int fd, int family, bool keep)
+{
+	int on = keep;
+
+	setsockopt(fd, family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6,
+	           family == AF_INET ? IP_RECVERR : IPV6_RECVERR, &on, sizeof(on));
+}
+
+/* False when it was none: a reset, silence, or this host. */
+static bool
+icmp_kept(int fd, struct icmp_seen *seen, struct sockaddr_storage *from)
+{
+	union
+	{
+		struct cmsghdr align;
+		char bytes[STAMP_CONTROL_BYTES];
+	} control;
+	uint8_t quoted[64];
+	struct iovec vector = {quoted, sizeof(quoted)};
+	struct msghdr message = {.msg_iov = &vector,
+	                         .msg_iovlen = 1,
+	                         .msg_control = &control,
+	                         .msg_controllen = sizeof(control)};
+
+	return fd >= 0 && recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0 &&
+	       icmp_queued(&message, seen, from);
+}
+
+void
+probe_fail_socket(struct probe *probe, int fd, int error, const char *what,
+                  char from[PROBE_ADDRESS_TEXT])
+{
+	struct sockaddr_storage who;
+	struct icmp_seen seen;
+
+	from[0] = '\0';
+	if (!icmp_kept(fd, &seen, &who) || seen.os_error == ECONNREFUSED)
+	{
+		probe_fail_errno(probe, error, what);
+		return;
+	}
+	probe_address_text(&who, from, PROBE_ADDRESS_TEXT);
+	probe_fail(probe, seen.error, "%s: %s, says %s", what, seen.text, from);
 }
 
 void

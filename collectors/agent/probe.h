@@ -46,6 +46,9 @@ bool probe_param_family(const struct test_spec *spec, enum resolver_family *valu
 bool probe_params_known(const struct test_spec *spec, const char *const *known, char *err,
                         size_t errlen);
 
+/* Room for the text of an address. */
+#define PROBE_ADDRESS_TEXT 64
+
 struct probe
 {
 	struct canary_env *env;
@@ -84,6 +87,14 @@ enum error_type probe_errno_type(int error);
 /* The same for a call that sends and fails at once, before the network could have answered: that there is
  * no way to the peer is then the fault of this host. */
 void probe_fail_local(struct probe *probe, int error, const char *what);
+
+/* A socket whose peer is fixed: from now on ICMP errors about what it sent are kept, and end a connection that stands. */
+void probe_icmp_keep(int fd, int family, bool keep);
+
+/* The failure of a socket that keeps them: what an ICMP error says and who sent it, whose address is put into from; else, or
+ * when the port is closed, the errno, and from is empty. */
+void probe_fail_socket(struct probe *probe, int fd, int error, const char *what,
+                       char from[PROBE_ADDRESS_TEXT]);
 
 /* Identity, times and verdict. The caller adds the rest and calls probe->done. */
 void probe_result(const struct probe *probe, struct result *result, const char *type);

@@ -228,6 +228,25 @@ def test_tcp_is_told_why(lab, version, number, code, of_icmp, of_port, words):
     assert result["packets.sent"] == 2 and result["duration_nano"] < 2.4e9
 
 
+@ERRORS
+def test_http_is_told_why(lab, version, number, code, of_icmp, of_port, words):
+    target = "http://%s:8080/" % (PEER4 if version == 4 else "[%s]" % PEER6)
+    result = lab.once("http", target, refusal(TCP, number, code), timeout=2500)
+    assert result["error_type"] == (of_port or of_icmp) and result["duration_nano"] < 2.4e9
+    assert (of_port and "refused" or "%s, says %s" % (words, router_of(version))) in result["error_message"]
+
+
+@ERRORS
+def test_dns_is_told_why(lab, version, number, code, of_icmp, of_port, words):
+    """What a router says about a datagram is not final: it is told when no other got through."""
+    server = PEER4 if version == 4 else PEER6
+    for proto, transport in ((UDP, "udp"), (TCP, "tcp")):
+        result = lab.once("dns", "www.example", refusal(proto, number, code), timeout=1500, server=server, transport=transport)
+        assert result["error_type"] == (of_port or of_icmp)
+        assert (of_port and "refused" or "%s, says %s" % (words, router_of(version))) in result["error_message"]
+        assert of_port is None or result["duration_nano"] < 1.4e9
+
+
 @pytest.mark.parametrize("target, proto, number, code, mtu", [(PEER4, ICMP, 3, 4, 1400), (PEER6, ICMP6, 2, 0, 1280)], ids=["icmp4", "icmp6"])
 def test_packet_too_big_further_on(lab, target, proto, number, code, mtu):
     result = lab.once("icmp", target, rule(OUT, proto, None, "icmp", type=number, code=code, mtu=mtu), df="true",

@@ -28,6 +28,7 @@
 #include "lib/clock.h"
 
 #define READ_CHUNK       16384
+#define WHAT_TEXT        160
 #define DATAGRAMS_A_TURN 16 /* looked at before the loop has its turn */
 
 static void stream_start(struct xfer *x);
@@ -91,31 +92,54 @@ peer_text(const struct xfer *x, char *buf, size_t len)
 	snprintf(buf, len, "%s port %u", address, ntohs(in4->sin_port));
 }
 
-static void
-fail_call(struct xfer *x, int error, const char *what,
-          void (*fail)(struct probe *probe, int error, const char *what))
+/* "ask 192.0.2.53 port 53" */
+static const char *
+what_text(const struct xfer *x, const char *what, char text[WHAT_TEXT])
 {
-	struct probe scratch = {0};
-	char peer[96], text[160];
+	char peer[96];
 
 	peer_text(x, peer, sizeof(peer));
-	snprintf(text, sizeof(text), "%s %s", what, peer);
-	fail(&scratch, error, text);
-	xfer_fail(x, scratch.error_type, "%.200s", scratch.error);
+	snprintf(text, WHAT_TEXT, "%s %s", what, peer);
+	return text;
+}
+
+static void
+fail_as(struct xfer *x, const struct probe *scratch)
+{
+	xfer_fail(x, scratch->error_type, "%.200s", scratch->error);
 	finish(x);
 }
 
 static void
 fail_errno(struct xfer *x, int error, const char *what)
 {
-	fail_call(x, error, what, probe_fail_errno);
+	struct probe scratch = {0};
+	char text[WHAT_TEXT];
+
+	probe_fail_errno(&scratch, error, what_text(x, what, text));
+	fail_as(x, &scratch);
 }
 
 /* Of a call that fails before anything was sent. */
 static void
 fail_local(struct xfer *x, int error, const char *what)
 {
-	fail_call(x, error, what, probe_fail_local);
+	struct probe scratch = {0};
+	char text[WHAT_TEXT];
+
+	probe_fail_local(&scratch, error, what_text(x, what, text));
+	fail_as(x, &scratch);
+}
+
+/* Of a socket that may have been told by ICMP. */
+static void
+fail_socket(struct xfer *x, int error, const char *what)
+{
+	struct probe scratch = {0};
+	char text[WHAT_TEXT], from[PROBE_ADDRESS_TEXT];
+
+	probe_fail_socket(&scratch, x->fd, error, what_text(x, what, text), from);
+	fail_as(x, &scratch);
 }
 
 static void
@@ -182,6 +206,21 @@ is_bare_formerr(const struct xfer *x, const uint8_t *data, size_t len)
 
 /* ---- UDP ---- */
 
+/* Keeps what a router said. False when it was no router: a closed port, or this host. */
+static bool
+datagram_told(struct xfer *x, int error)
+{
+	struct probe scratch = {0};
+	char text[WHAT_TEXT], from[PROBE_ADDRESS_TEXT];
+
+	probe_fail_socket(&scratch, x->fd, error, what_text(x, "ask", text), from);
+	if (from[0] == '\0')
+		return false;
+	x->told = scratch.error_type;
+	snprintf(x->told_text, sizeof(x->told_text), "%.199s", scratch.error);
+	return true;
+}
+
 static void
 datagram_send(struct xfer *x)
 {
@@ -194,9 +233,14 @@ datagram_send(struct xfer *x)
 	x->sent_at = now;
 	/* What is left of the time in equal parts; the last datagram has the last part. */
 	x->datagram_limit = left > 1 ? now + (x->deadline - now) / left : x->deadline;
-	if (send(x->fd, query, len, 0) < 0 && errno != EAGAIN)
+	/* A call after an ICMP error says that one, and does nothing else. */
+	for (int i = 0; i < DATAGRAMS_A_TURN && send(x->fd, query, len, 0) < 0 && errno != EAGAIN; i++)
 	{
-		fail_errno(x, errno, "send to");
+		int error = errno;
+
+		if (datagram_told(x, error))
+			continue;
+		fail_errno(x, error, "send to");
 		return;
 	}
 	timer_at(x, x->datagram_limit);
@@ -213,8 +257,12 @@ datagram_read(struct xfer *x)
 
 		if (n < 0)
 		{
-			if (errno != EAGAIN && errno != EINTR)
-				fail_errno(x, errno, "ask");
+			int error = errno;
+
+			if (error != EAGAIN && error != EINTR && datagram_told(x, error))
+				continue;
+			if (error != EAGAIN && error != EINTR)
+				fail_errno(x, error, "ask");
 			return;
 		}
 		if (is_bare_formerr(x, data, (size_t) n))
@@ -251,6 +299,7 @@ socket_open(struct xfer *x, int type)
 	}
 	if (type == SOCK_STREAM)
 		setsockopt(x->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	probe_icmp_keep(x->fd, x->server.addr.ss_family, true);
 	return true;
 }
 
@@ -485,9 +534,10 @@ connected(struct xfer *x)
 		error = errno;
 	if (error)
 	{
-		fail_errno(x, error, "connect to");
+		fail_socket(x, error, "connect to");
 		return;
 	}
+	probe_icmp_keep(x->fd, x->server.addr.ss_family, false);
 	x->answer.connect_nano = probe_now() - x->began;
 	if (x->options->transport == XFER_DOT || x->options->transport == XFER_DOH)
 		secure_start(x);
@@ -560,6 +610,8 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 		datagram_send(x);
 		return;
 	}
+	if (x->state == XFER_STATE_UDP && x->told != ERROR_NONE)
+		xfer_fail(x, x->told, "%s", x->told_text);
 	peer_text(x, peer, sizeof(peer));
 	xfer_fail(x, late[x->state].error, "%s %s within %u ms", late[x->state].text, peer,
 	          x->options->timeout_ms);

@@ -62,6 +62,9 @@ struct xfer
 	struct buf out, in;
 	size_t out_at;
 	struct xfer_answer answer;
+	/* What a router said about a datagram; not final, another may get through. */
+	enum error_type told;
+	char told_text[200];
 };
 
 extern const struct xfer_protocol doh_http1, doh_http2;

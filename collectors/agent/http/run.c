@@ -471,21 +471,24 @@ secure_start(struct canary_run *run)
 /* ---- connect ---- */
 
 static void
-connect_failed(struct canary_run *run, int error,
-               void (*fail)(struct probe *probe, int error, const char *what))
+connect_failed(struct canary_run *run, int error, bool at_once)
 {
-	char peer[64], what[128];
+	char peer[PROBE_ADDRESS_TEXT], from[PROBE_ADDRESS_TEXT], what[128];
 
-	hop_close(run);
 	if (run->address + 1 < run->answer.count)
 	{
+		hop_close(run);
 		run->address++;
 		connect_start(run);
 		return;
 	}
 	probe_address_text(&run->answer.addresses[run->address].addr, peer, sizeof(peer));
 	snprintf(what, sizeof(what), "connect to %s port %u", peer, run->url.port);
-	fail(&run->probe, error, what);
+	if (at_once)
+		probe_fail_local(&run->probe, error, what);
+	else
+		probe_fail_socket(&run->probe, run->fd, error, what, from);
+	hop_close(run);
 	run_finish(run);
 }
 
@@ -499,10 +502,12 @@ connected(struct canary_run *run, short what)
 		error = errno;
 	if (error)
 	{
-		connect_failed(run, error, probe_fail_errno);
+		connect_failed(run, error, false);
 		return;
 	}
 	run->times.connected = probe_now();
+	/* From now on TCP outlives what routers say. */
+	probe_icmp_keep(run->fd, run->answer.addresses[run->address].addr.ss_family, false);
 	event_remove_timer(&run->event);
 	run->http2 = run->cmd->version == HTTP_VERSION_2;
 	if (run->url.tls)
@@ -535,9 +540,10 @@ connect_start(struct canary_run *run)
 	event_assign(&run->event, run->probe.env->base, run->fd,
 	             EV_READ | EV_WRITE | EV_ET | EV_PERSIST, on_socket, run);
 	setsockopt(run->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	probe_icmp_keep(run->fd, peer->addr.ss_family, true);
 	if (connect(run->fd, (const struct sockaddr *) &peer->addr, peer->len) != 0 &&
 	    errno != EINPROGRESS)
-		connect_failed(run, errno, probe_fail_local);
+		connect_failed(run, errno, true);
 	else
 		event_add(&run->event, last ? NULL : &tv);
 }

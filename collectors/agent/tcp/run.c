@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "agent/guard.h"
-#include "agent/icmp/wire.h"
 #include "agent/stamp.h"
 #include "agent/tcp/tcp.h"
 #include "lib/clock.h"
@@ -55,48 +54,21 @@ run_finish(struct canary_run *run)
 	done(&result, arg);
 }
 
-/* The ICMP error that ended the attempt. False when it was none: a reset, silence, or this host. */
-static bool
-attempt_icmp(struct canary_run *run, struct icmp_seen *seen, struct sockaddr_storage *from)
-{
-	union
-	{
-		struct cmsghdr align;
-		char bytes[STAMP_CONTROL_BYTES];
-	} control;
-	uint8_t quoted[64];
-	struct iovec vector = {quoted, sizeof(quoted)};
-	struct msghdr message = {.msg_iov = &vector,
-	                         .msg_iovlen = 1,
-	                         .msg_control = &control,
-	                         .msg_controllen = sizeof(control)};
-
-	return run->fd >= 0 && recvmsg(run->fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0 &&
-	       icmp_queued(&message, seen, from);
-}
-
 /* Before the attempt's socket is closed. at_once: the call itself failed, nothing was sent. */
 static void
 attempt_failed(struct canary_run *run, int error, bool at_once)
 {
 	struct probe scratch = {0};
-	struct sockaddr_storage from;
-	struct icmp_seen seen;
-	char peer[64], what[128];
+	char peer[PROBE_ADDRESS_TEXT], what[128];
 
 	if (run->error_type == ERROR_NONE)
 	{
 		probe_address_text(&run->answer.addresses[run->address].addr, peer, sizeof(peer));
 		snprintf(what, sizeof(what), "connect to %s port %u", peer, run->cmd->port);
-		if (attempt_icmp(run, &seen, &from) && seen.os_error != ECONNREFUSED)
-		{
-			probe_address_text(&from, run->error_from, sizeof(run->error_from));
-			probe_fail(&scratch, seen.error, "%s: %s, says %s", what, seen.text, run->error_from);
-		}
-		else if (at_once)
+		if (at_once)
 			probe_fail_local(&scratch, error, what);
 		else
-			probe_fail_errno(&scratch, error, what);
+			probe_fail_socket(&scratch, run->fd, error, what, run->error_from);
 		run->error_type = scratch.error_type;
 		memcpy(run->error, scratch.error, sizeof(run->error));
 	}
@@ -194,7 +166,7 @@ attempt_start(struct canary_run *run)
 	const struct resolver_address *peer = &run->answer.addresses[run->address];
 	int64_t limit = attempt_limit(run);
 	struct timeval tv = clock_timeval(limit);
-	int family = peer->addr.ss_family, on = 1;
+	int family = peer->addr.ss_family;
 
 	run->took = 0;
 	run->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
@@ -204,8 +176,7 @@ attempt_start(struct canary_run *run)
 		probe_end_soon(&run->probe);
 		return;
 	}
-	setsockopt(run->fd, family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6,
-	           family == AF_INET ? IP_RECVERR : IPV6_RECVERR, &on, sizeof(on));
+	probe_icmp_keep(run->fd, family, true);
 	if (probe_set_dscp(run->fd, family, run->cmd->dscp) != 0)
 	{
 		probe_fail_errno(&run->probe, errno, "set the DSCP of a socket");

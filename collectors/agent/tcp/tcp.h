@@ -44,7 +44,7 @@ struct canary_run
 	struct stats stats;
 	enum error_type error_type; /* of the first attempt that failed */
 	char error[RESULT_ERROR_MAX];
-	char error_from[64]; /* of the router or host that refused it, by ICMP */
+	char error_from[PROBE_ADDRESS_TEXT]; /* of the router or host that refused it, by ICMP */
 };
 
 bool tcp_cmd_parse(const struct test_spec *spec, void **cmd, char *err, size_t errlen);
