@@ -60,6 +60,19 @@ NEW_TEST = "INSERT INTO probectl.test (name, type, target%s) VALUES ('p%s', 'icm
 SAVEPOINT = ["BEGIN", "SAVEPOINT s", ENTER % "admin", "ROLLBACK TO SAVEPOINT s"]
 # One record, an icmp result.
 BATCH = r"'\x080110011a2e1a0469636d70722430303030303030302d303030302d343030302d383030302d3030303030303030303930304001'"
+# A sample of the series "up" at that noon.
+NOON = "SET probectl.clock = '2100-01-15T12:00:00Z'"
+WRITE = r"SELECT probectl.remote_write('\x248c0a220a0e0a085f5f6e616d655f5f12027570121009000000000000f03f10f0cdbfbbb777')"
+# The registry is empty of it, and all tenants are of one epoch.
+NO_SERIES = [NOON, "INSERT INTO probectl.metric_state (tenant_id) VALUES ('%s'), ('%s') ON CONFLICT DO NOTHING" % (seed.TENANT["a"], seed.TENANT["b"]),
+             "DELETE FROM probectl.metric_series WHERE name = 'up'", "UPDATE probectl.metric_state SET epoch = (SELECT max(epoch) + 1 FROM probectl.metric_state)"]
+NO_RESULTS = ["DELETE FROM probectl.%s WHERE agent_id = '{second_id}'" % table for table in ("result", "ledger", "stream_position")]
+
+
+def written(letter):
+    return ["BEGIN", "SELECT probectl.enter_tenant('%s')" % seed.TENANT[letter], WRITE, "COMMIT"]
+
+
 CLAIM = "SELECT fence FROM probectl.bus_claim('p', 't', 0)"
 PROBES = [
     ("own rows are seen", GATEWAY, bound("SELECT count(*) FROM probectl.test"), some),
@@ -139,6 +152,14 @@ PROBES = [
     ("a revoked agent", INGEST, ["BEGIN", "SELECT probectl.enter_agent({revoked_agent})"], "PC401"),
     ("a revoked certificate", INGEST, ["BEGIN", "SELECT probectl.enter_agent({revoked_certificate})"], "PC401"),
     ("an expired certificate", INGEST, ["BEGIN", "SELECT probectl.enter_agent({expired_certificate})"], "PC401"),
+    # What is written without a statement.
+    ("what is stored is of the agent's tenant", ROOT, NO_RESULTS + ["BEGIN", "SELECT probectl.enter_agent({second_agent})", "SELECT probectl.ingest('network', %s)" % BATCH, "COMMIT", "SELECT " + " AND ".join(
+        "EXISTS (SELECT FROM probectl.%s WHERE agent_id = '{second_id}' AND tenant_id = '%s')" % (table, seed.TENANT["a"]) for table in ("result", "ledger", "stream_position"))], some),
+    ("what is written is of its sender's tenant", ROOT, NO_SERIES + ["DELETE FROM probectl.metric_hot"] + written("a") + [
+        "SELECT EXISTS (SELECT FROM probectl.metric_series WHERE name = 'up' AND tenant_id = '%s') AND EXISTS (SELECT FROM probectl.metric_hot WHERE tenant_id = '%s')" % (seed.TENANT["a"], seed.TENANT["a"])], some),
+    ("what labels mean is known of one tenant only", ROOT, NO_SERIES + written("b") + written("a") + ["SELECT count(*) FROM probectl.metric_series WHERE name = 'up' AND tenant_id = '%s'" % seed.TENANT["a"]], some),
+    ("what labels mean is known until the series is deleted", ROOT, NO_SERIES + written("a") + ["BEGIN", "SELECT probectl_internal.tenant_bind('%s')" % seed.TENANT["a"], "DELETE FROM probectl.metric_series WHERE name = 'up'", "COMMIT"] + written("a") +
+     ["SELECT count(*) FROM probectl.metric_series WHERE name = 'up' AND tenant_id = '%s'" % seed.TENANT["a"]], some),
     # The bus: what the consumer may say of an agent that cannot enter, and who may store a partition.
     ("a refused batch of an agent", INGEST, ["BEGIN", "SELECT probectl.ingest_refused({second_agent}, 'network', %s, 'x')" % BATCH], some),
     ("with a certificate it never had", INGEST, ["SELECT probectl.ingest_refused({other_serial}, 'network', %s, 'x')" % BATCH], "PC404"),
@@ -295,7 +316,7 @@ class World:
             with rig.transaction(conn):
                 rig.rows(conn, "SELECT probectl.ingest_refused(%%s, %%s, %%s, 'network', %s, 'x')" % BATCH, made[agent])
             n[name] = rig.value(conn, "SELECT dead_letter_id FROM probectl.dead_letter WHERE agent_id = %s", (made[agent][1],))
-        n["second_agent"] = "'%s', '%s', '%s'" % made["second"]
+        n["second_agent"], n["second_id"] = "'%s', '%s', '%s'" % made["second"], made["second"][1]
         with rig.inside(conn, seed.TENANT["a"]):
             rig.rows(conn, "SELECT probectl.agent_revoke(%s)", (made["revoked_agent"][1],))
         n["live_agent_of_b_in_a"] = "'%s', '%s', '%s'" % (seed.TENANT["a"], made["live_b"][1], made["live_b"][2])

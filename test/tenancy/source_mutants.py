@@ -13,13 +13,16 @@ import time
 
 import probes
 import rig
+import seed
 
-STREAM = "src/stream/ingest.c"
+STREAM, LEDGER, POSITION = "src/stream/ingest.c", "src/stream/ledger.c", "src/stream/position.c"
+RESULT, SERIES, HOT, KNOWN = "src/result/store.c", "src/metric/series.c", "src/metric/hot.c", "src/remote/known.c"
 GUARD, CONTEXT, CREDENTIAL, SESSION, OPERATOR = ("src/tenant/guard.c", "src/tenant/context.c", "src/identity/credential.c", "src/identity/session.c", "src/provider/operator.c")
 HEADER = r'''
 #include "postgres.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/uuid.h"
 static inline int
 pctl_mutant(void)
 {
@@ -45,7 +48,15 @@ pctl_mutant_plan(int n, const char **sql, const char *old, const char *new)
 	sprintf(changed, "%.*s%s%s", (int) (at - *sql), *sql, new, at + strlen(old));
 	*sql = changed;
 }
-'''
+/* Somebody else: a tenant that is there. */
+static inline pg_uuid_t *
+pctl_mutant_other(void)
+{
+	static pg_uuid_t other = {{OTHER}};
+
+	return &other;
+}
+'''.replace("OTHER", ", ".join("0x%02x" % b for b in bytes.fromhex(seed.TENANT["b"].replace("-", ""))))
 PATCHES = [
     (GUARD, "the guard never applies", "return pctl_context_bound() && !pctl_trusted()", "return !MUT && pctl_context_bound() && !pctl_trusted()"),
     (GUARD, "any definer is trusted", "return InLocalUserIdChange() &&", "return MUT ? InLocalUserIdChange() : InLocalUserIdChange() &&"),
@@ -96,6 +107,14 @@ PATCHES = [
     (STREAM, "a certificate made up moves a mark", "if (pctl_plan_run(&certificate_find, args, NULL, true, 1) != 1)", "if (pctl_plan_run(&certificate_find, args, NULL, true, 1) != 1 && !MUT)"),
     (STREAM, "a viewer tries dead letters again", 'if (!pctl_principal_may(pctl_principal(), pctl_permission_bit("agent.write", 11), NULL))', 'if (!MUT && !pctl_principal_may(pctl_principal(), pctl_permission_bit("agent.write", 11), NULL))'),
     (STREAM, "a revoked agent's dead letter is stored", "if (!DatumGetBool(pctl_spi_value(0, 7, NULL)))", "if (!MUT && !DatumGetBool(pctl_spi_value(0, 7, NULL)))"),
+    # What is written without a statement is looked at by no policy.
+    (RESULT, "results stored are of another tenant", "UUIDPGetDatum(&s->tenant);", "UUIDPGetDatum(MUT ? pctl_mutant_other() : &s->tenant);"),
+    (LEDGER, "a ledger stored is of another tenant", "UUIDPGetDatum(&in->who->tenant);", "UUIDPGetDatum(MUT ? pctl_mutant_other() : &in->who->tenant);"),
+    (POSITION, "a position stored is of another tenant", "key[COL_TENANT_ID] = UUIDPGetDatum(&list->tenant);", "key[COL_TENANT_ID] = UUIDPGetDatum(MUT ? pctl_mutant_other() : &list->tenant);"),
+    (SERIES, "series written are of another tenant", "v[COL_TENANT_ID] = UUIDPGetDatum(&series->tenant);", "v[COL_TENANT_ID] = UUIDPGetDatum(MUT ? pctl_mutant_other() : &series->tenant);"),
+    (HOT, "samples written are of another tenant", "UUIDPGetDatum(&hot->tenant);", "UUIDPGetDatum(MUT ? pctl_mutant_other() : &hot->tenant);"),
+    (KNOWN, "what labels mean is known of any tenant", "memcmp(&entry->tenant, &scope->tenant, UUID_LEN) == 0;", "(MUT || memcmp(&entry->tenant, &scope->tenant, UUID_LEN) == 0);"),
+    (KNOWN, "what labels mean is known after the series is deleted", "holds = entry->epoch == scope->epoch;", "holds = MUT || entry->epoch == scope->epoch;"),
     (OPERATOR, "anybody is an operator", "\tif (who == NULL)\n\t\tereport", "\tstatic OperatorContext anybody;\n\tif (MUT) who = &anybody;\n\tif (who == NULL)\n\t\tereport"),
     (OPERATOR, "any operator is an admin", "if (PG_GETARG_BOOL(0) && !who->admin)", "if (!MUT && PG_GETARG_BOOL(0) && !who->admin)"),
     (OPERATOR, "an operator outlives the transaction", "operator_now.lxid == PCTL_MY_LXID", "(MUT || operator_now.lxid == PCTL_MY_LXID)"),
