@@ -33,12 +33,18 @@ static const struct bench *const benches[] = {
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
 
 double
-bench_now_ms(void)
+bench_now_s(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double) ts.tv_sec * 1e3 + (double) ts.tv_nsec / 1e6;
+	return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
+}
+
+double
+bench_now_ms(void)
+{
+	return bench_now_s() * 1e3;
 }
 
 static int

@@ -37,7 +37,8 @@ struct bench
 	void (*run)(const struct bench_env *env, json_t *out);
 };
 
-/* Monotonic, milliseconds. */
+/* Monotonic. */
+double bench_now_s(void);
 double bench_now_ms(void);
 
 /* Value below which the share p (0 to 1) of the values lies; sorts them. 0 for none. */

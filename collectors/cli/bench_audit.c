@@ -48,15 +48,6 @@ struct client
 	char *sql;
 };
 
-static double
-now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
-}
-
 static void
 client_send(struct client *c)
 {
@@ -104,7 +95,7 @@ load_measure(const struct home *home, const struct audit_load *load, char **tena
 		    tenants[i % load->tenants], load->events);
 		polls[i] = (struct pollfd){.fd = PQsocket(clients[i].conn), .events = POLLIN};
 	}
-	began = now();
+	began = bench_now_s();
 	ends = began + seconds;
 	for (int i = 0; i < load->clients; i++)
 		client_send(&clients[i]);
@@ -116,7 +107,7 @@ load_measure(const struct home *home, const struct audit_load *load, char **tena
 			if (!polls[i].revents || !client_done(&clients[i]))
 				continue;
 			done += load->events;
-			if (now() < ends)
+			if (bench_now_s() < ends)
 				client_send(&clients[i]);
 			else
 			{
@@ -125,7 +116,7 @@ load_measure(const struct home *home, const struct audit_load *load, char **tena
 			}
 		}
 	}
-	ends = now();
+	ends = bench_now_s();
 	for (int i = 0; i < load->clients; i++)
 		PQfinish(clients[i].conn);
 	return (double) done / (ends - began);
@@ -135,12 +126,12 @@ load_measure(const struct home *home, const struct audit_load *load, char **tena
 static double
 append_time(PGconn *conn, const char *slug, int count)
 {
-	double began = now();
+	double began = bench_now_s();
 
 	db_enter_tenant(conn, slug);
 	db_run(conn, util_fmt("SELECT bench.append(%d)", count));
 	db_run(conn, "COMMIT");
-	return now() - began;
+	return bench_now_s() - began;
 }
 
 /* An event of 5,000 in a transaction against one of 500: 1 is linear. */
@@ -171,12 +162,12 @@ verify_measure(PGconn *conn, int64_t rows)
 		char *events;
 
 		db_enter_tenant(conn, "bench-3");
-		began = now();
+		began = bench_now_s();
 		events = db_value(conn, "SELECT CASE WHEN ok THEN events END FROM probectl.audit_verify()",
 		                  0, NULL);
 		if (!events)
 			util_fail(EXIT_CANNOT, "bench audit: the chain does not verify");
-		best = fmax(best, strtod(events, NULL) / (now() - began));
+		best = fmax(best, strtod(events, NULL) / (bench_now_s() - began));
 		db_run(conn, "COMMIT");
 	}
 	return best;

@@ -37,15 +37,6 @@ struct series
 	int64_t time; /* microseconds since 2000, of the next sample */
 };
 
-static double
-now_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
-}
-
 static uint64_t
 random_next(void)
 {
@@ -162,7 +153,7 @@ samples_write(PGconn *conn, struct series *series, int64_t calls)
 
 		for (int i = 0; i < CALL_SERIES; i++)
 			run_put(bytes + i * RUN_BYTES, &series[(call * CALL_SERIES + i) % SERIES]);
-		began = now_s();
+		began = bench_now_s();
 		db_enter_tenant(conn, "bench");
 		result = PQexecParams(conn, "SELECT probectl.metric_append($1::bytea)", 1, NULL, &value,
 		                      &length, &format, 0);
@@ -170,7 +161,7 @@ samples_write(PGconn *conn, struct series *series, int64_t calls)
 			util_fail(EXIT_CANNOT, "bench metric: %s", PQerrorMessage(conn));
 		PQclear(result);
 		db_run(conn, "COMMIT");
-		took += now_s() - began;
+		took += bench_now_s() - began;
 	}
 	free(bytes);
 	return took;
@@ -179,7 +170,7 @@ samples_write(PGconn *conn, struct series *series, int64_t calls)
 static double
 samples_compact(PGconn *conn)
 {
-	double began = now_s();
+	double began = bench_now_s();
 	const char *count;
 
 	do
@@ -189,7 +180,7 @@ samples_compact(PGconn *conn)
 		                 NULL);
 		db_run(conn, "COMMIT");
 	} while (count && strcmp(count, "0") != 0);
-	return now_s() - began;
+	return bench_now_s() - began;
 }
 
 /* All samples by the hour; seconds of the fastest of a few. */
@@ -205,10 +196,10 @@ samples_aggregate(PGconn *conn, int64_t samples, int64_t start, int64_t end)
 	db_enter_tenant(conn, "bench");
 	for (int i = 0; i < QUERY_REPEATS; i++)
 	{
-		double began = now_s(), took;
+		double began = bench_now_s(), took;
 		const char *counted = db_value(conn, sql, 0, NULL);
 
-		took = now_s() - began;
+		took = bench_now_s() - began;
 		if (!counted || strtoll(counted, NULL, 10) != samples)
 			util_fail(EXIT_CANNOT, "bench metric: %lld samples were written, %s are there",
 			          (long long) samples, counted ? counted : "none");

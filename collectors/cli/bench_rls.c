@@ -48,15 +48,6 @@ static const struct bench_read reads[] = {
 };
 #define READS (sizeof(reads) / sizeof(reads[0]))
 
-static double
-now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double) ts.tv_sec * 1e6 + (double) ts.tv_nsec / 1e3;
-}
-
 /* Rows in the order of time, as they arrive: tenants and tests interleave. */
 static void
 tables_fill(PGconn *conn, int64_t rows)
@@ -97,9 +88,9 @@ tables_fill(PGconn *conn, int64_t rows)
 static double
 timed(PGconn *conn, const char *name, int count, const char *const *params, char **first)
 {
-	double began = now_us();
+	double began = bench_now_s();
 	PGresult *rows = PQexecPrepared(conn, name, count, params, NULL, NULL, 0);
-	double took = now_us() - began;
+	double took = (bench_now_s() - began) * 1e6;
 
 	if (PQresultStatus(rows) != PGRES_TUPLES_OK)
 		util_fail(EXIT_CANNOT, "bench rls: %s", PQerrorMessage(conn));

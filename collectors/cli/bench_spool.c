@@ -168,15 +168,6 @@ open_in(const char *dir, const struct spool_limits *limits)
 	return s;
 }
 
-static double
-now_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
-}
-
 static void
 append(struct spool *s, const uint8_t *record, size_t len, int64_t at)
 {
@@ -233,20 +224,20 @@ measure_rates(const char *dir, json_t *out)
 
 	for (unsigned i = 0; i < TESTS; i++)
 		bytes += lens[i] = result_make(i, clock_unix_nano(), ready[i]);
-	from = now_s();
+	from = bench_now_s();
 	fill(s, APPENDS, ready, lens);
-	json_object_set_new(out, "appended_per_s", json_real(APPENDS / (now_s() - from)));
+	json_object_set_new(out, "appended_per_s", json_real(APPENDS / (bench_now_s() - from)));
 	json_object_set_new(out, "record_bytes", json_real((double) bytes / TESTS));
 	/* The first of many, then as many when there are no more. */
-	from = now_s();
+	from = bench_now_s();
 	drain(s, SHALLOW);
-	deep = now_s() - from;
+	deep = bench_now_s() - from;
 	drain(s, UINT64_MAX);
 	fill(s, SHALLOW, ready, lens);
-	from = now_s();
+	from = bench_now_s();
 	drain(s, UINT64_MAX);
-	json_object_set_new(out, "drained_per_s", json_real(SHALLOW / (now_s() - from)));
-	json_object_set_new(out, "drain_depth_ratio", json_real(deep / (now_s() - from)));
+	json_object_set_new(out, "drained_per_s", json_real(SHALLOW / (bench_now_s() - from)));
+	json_object_set_new(out, "drain_depth_ratio", json_real(deep / (bench_now_s() - from)));
 	spool_close(s);
 }
 
@@ -281,14 +272,14 @@ measure_offline(const char *dir, json_t *out)
 	json_object_set_new(out, "offline_mb", json_real((double) disk_bytes / (1 << 20)));
 	/* As after a kill: the files are read, then everything is sent. */
 	spool_close(s);
-	from = now_s();
+	from = bench_now_s();
 	s = open_in(dir, &limits);
-	json_object_set_new(out, "offline_open_ms", json_real((now_s() - from) * 1e3));
-	from = now_s();
+	json_object_set_new(out, "offline_open_ms", json_real((bench_now_s() - from) * 1e3));
+	from = bench_now_s();
 	json_object_set_new(out, "offline_lost",
 	                    json_integer(OFFLINE_RECORDS - (json_int_t) drain(s, UINT64_MAX)));
 	json_object_set_new(out, "offline_drained_per_s",
-	                    json_real(OFFLINE_RECORDS / (now_s() - from)));
+	                    json_real(OFFLINE_RECORDS / (bench_now_s() - from)));
 	spool_stats(s, &stats);
 	for (int i = 0; i < SPOOL_DROP_COUNT; i++)
 		lost += stats.dropped[i];
