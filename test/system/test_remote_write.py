@@ -11,6 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 from conftest import clean_environment, free_port, wait_for
 from remote_parts import STALE, compress, data, series
@@ -136,6 +137,30 @@ def get(url):
             return answer.read().decode()
     except OSError:
         return None
+
+
+def test_more_series_than_are_remembered(stack):
+    """Four senders of the same series, three times as many as are remembered: none is made twice, none gets another's sample."""
+    many, rounds, senders, now = 3000, 3, 4, int(time.time() * 1000) - 60000
+    stack.sql("ALTER SYSTEM SET probectl.remote_series_cache = 1024")
+    stack.wait_replaced("postgres", stack.kill9("postgres"))
+    stack.wait_for(lambda: stack.api("GET", "/v1/me")[0] == 200, 30, "the gateway is connected again")
+    assert stack.sql("SHOW probectl.remote_series_cache") == [("1024",)]
+    before = counts(stack)["stored"]
+
+    def send(sender):
+        for round in range(rounds):
+            for first in range(0, many, 500):
+                body = b"".join(series({"__name__": "crowd", "n": str(n)}, [(now + round * senders + sender, float(n))]) for n in range(first, first + 500))
+                assert post(stack, compress(body)) == (204, "")
+    with ThreadPoolExecutor(senders) as pool:
+        list(pool.map(send, range(senders)))
+    assert counts(stack)["stored"] - before == many * rounds * senders
+    assert inside(stack, """
+        SELECT count(DISTINCT s.series_id), count(*), bool_and(r.value = (s.labels ->> 'n')::float8)
+          FROM probectl.metric_series s, probectl.metric_read(s.series_id, '2000-01-01', '2200-01-01') r WHERE s.name = 'crowd'""") == [
+              (many, many * rounds * senders, True)]
+    stack.sql("ALTER SYSTEM RESET probectl.remote_series_cache")
 
 
 def prometheus(folder, config="", *options):
