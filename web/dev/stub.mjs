@@ -30,7 +30,7 @@ function checkTest(body, isNew) {
   for (const key of Object.keys(body)) if (!known.includes(key)) throw bad(key, `unknown field ${key}`);
   const has = (key) => body[key] !== undefined;
   if (isNew && !has('type')) throw bad('type', 'type is required');
-  if (has('type') && !['icmp', 'tcp', 'http', 'dns'].includes(body.type)) throw bad('type', 'type must be one of icmp, tcp, http, dns');
+  if (has('type') && !['icmp', 'tcp', 'udp', 'http', 'dns', 'a2a'].includes(body.type)) throw bad('type', 'type must be one of icmp, tcp, udp, http, dns, a2a');
   if (isNew && !has('target')) throw bad('target', 'target is required');
   if (has('target') && (typeof body.target !== 'string' || !body.target.trim())) throw bad('target', 'target must not be empty');
   if (has('target') && body.target.includes('forbidden')) throw bad('target', 'this target is not allowed for your tenant');

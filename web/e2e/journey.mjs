@@ -149,7 +149,8 @@ export function journey(target) {
     const page = await targets();
     const name = `changeling ${stamp}`;
     await addTest(page, { target: '127.0.0.1', name });
-    await rowOf(page, name).first().waitFor();
+    // Its first result has a row of its own, and a menu that is open goes with the row before.
+    await rowOf(page, name).locator('.state-ok').first().waitFor();
 
     await menuOf(page, name, 'Edit');
     const dialog = page.getByRole('dialog', { name: 'Edit test' });
@@ -183,6 +184,30 @@ export function journey(target) {
     await dialog.getByText('Between 0.1 and 60.').waitFor();
     await until('focus on the first such field', () => dialog.getByLabel('Target').evaluate((e) => e === document.activeElement));
     await assertAccessible(page, 'form with problems');
+    await finish(page);
+  });
+
+  step('offers the agents as targets of a test between agents', async () => {
+    const page = await targets();
+    const name = `pair ${stamp}`;
+    await addButton(page).click();
+    const dialog = page.getByRole('dialog', { name: 'Add a test' });
+    await dialog.getByRole('radio', { name: 'Agent to agent', exact: true }).check();
+    const offered = await dialog.locator('datalist option').evaluateAll((options) => options.map((option) => option.value));
+    const agents = await dialog.getByLabel('Runs on').locator('option').allTextContents();
+    assert.ok(offered.length > 0 && offered.every((value) => agents.some((text) => text.startsWith(value))), `${offered} of ${agents}`);
+    assert.equal(await dialog.getByLabel('Target').evaluate((e) => e.list.options.length), offered.length);
+    await assertAccessible(page, 'form of a test between agents');
+    await page.keyboard.press('Escape');
+    // A reflector that is not there: it fails, and the form knows it again.
+    await addTest(page, { type: 'Agent to agent', target: '127.0.0.1:9', name });
+    await rowOf(page, name).first().waitFor();
+    await menuOf(page, name, 'Edit');
+    const edit = page.getByRole('dialog', { name: 'Edit test' });
+    assert.ok(await edit.getByRole('radio', { name: 'Agent to agent', exact: true }).isChecked());
+    assert.equal(await edit.getByLabel('Packets a run').getAttribute('placeholder'), '10');
+    await page.keyboard.press('Escape');
+    await deleteTest(page, name);
     await finish(page);
   });
 

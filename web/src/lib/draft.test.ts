@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: PostgreSQL
 import { describe, expect, it } from 'vitest';
-import type { Test } from '../api/types';
-import { changesOf, draftOf, EMPTY_DRAFT, inputOf, portOf, problemsOf, type Draft } from './draft';
+import type { Agent, Test } from '../api/types';
+import { changesOf, draftOf, EMPTY_DRAFT, inputOf, peersOf, portOf, problemsOf, type Draft } from './draft';
 
 const draft = (part: Partial<Draft>): Draft => ({ ...EMPTY_DRAFT, target: '192.0.2.1', ...part });
 const test: Test = {
@@ -27,6 +27,8 @@ describe('problemsOf', () => {
     expect(problemsOf(draft({ type: 'udp', target: 'branch:8620' }))).toEqual({});
     expect(problemsOf(draft({ type: 'http', target: 'https://a.example/x?y=1' }))).toEqual({});
     expect(problemsOf(draft({ target: '2001:db8::1' }))).toEqual({});
+    for (const target of ['branch berlin', 'reflector.example:862', '01980000-0000-7000-8000-000000000001'])
+      expect(problemsOf(draft({ type: 'a2a', target }))).toEqual({});
     for (const expect_status of ['200', '2xx', '200-399', '200, 3xx,404'])
       expect(problemsOf(draft({ type: 'http', target: 'http://a', params: { expect_status } }))).toEqual({});
   });
@@ -41,6 +43,8 @@ describe('problemsOf', () => {
     ['params.payload_bytes', { type: 'udp', target: 'branch:8620', params: { payload_bytes: '19' } }],
     ['target', { type: 'http', target: 'a.example' }],
     ['target', { type: 'http', target: 'http://' }],
+    ['target', { type: 'a2a', target: 'https://a.example' }],
+    ['params.count', { type: 'a2a', target: 'branch', params: { count: '101' } }],
     ['interval_seconds', { interval: '' }],
     ['interval_seconds', { interval: '0.5' }],
     ['interval_seconds', { interval: 'soon' }],
@@ -53,6 +57,19 @@ describe('problemsOf', () => {
     ['params.count', { params: { count: '1.5' } }],
     ['params.expect_status', { type: 'http', target: 'http://a', params: { expect_status: 'fine' } }],
   ])('%s: %j', (field, part) => expect(Object.keys(problemsOf(draft(part)))).toEqual([field]));
+});
+
+describe('peersOf', () => {
+  const agent = (agent_id: string, name: string, part: Partial<Agent> = {}): Agent => ({ agent_id, name, hostname: `${name}.example`, status: 'online', ...part }) as Agent;
+
+  it('names an agent, and by its identifier where its name is not its own', () => {
+    expect(peersOf([agent('1', 'core'), agent('2', 'twin'), agent('3', 'twin'), agent('4', 'gone', { status: 'revoked' })])).toEqual([
+      { value: 'core', label: 'core.example' },
+      { value: '2', label: 'twin' },
+      { value: '3', label: 'twin' },
+    ]);
+  });
+  it('counts no revoked namesake', () => expect(peersOf([agent('1', 'core'), agent('2', 'core', { status: 'revoked' })])).toEqual([{ value: 'core', label: 'core.example' }]));
 });
 
 describe('inputOf', () => {

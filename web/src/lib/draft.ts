@@ -3,10 +3,10 @@
 // A test as it stands in the form: text, as typed. Checked here for quick words next to
 // the field; the server checks again and has the last word (422 names the field).
 // Parameters are rows of a table; those the form does not know are kept as they are.
-import type { ParamValue, Test, TestInput } from '../api/types';
+import type { Agent, ParamValue, Test, TestInput } from '../api/types';
 import { defaultName, NAME_MAX } from './rows';
 
-export const TYPES = ['icmp', 'tcp', 'udp', 'http', 'dns'] as const;
+export const TYPES = ['icmp', 'tcp', 'udp', 'http', 'dns', 'a2a'] as const;
 export type TestType = (typeof TYPES)[number];
 
 export interface ParamSpec {
@@ -58,7 +58,23 @@ export const PARAMS: Record<string, readonly ParamSpec[]> = {
     { key: 'transport', label: 'Transport', hint: '', kind: 'choice', fallback: 'udp', choices: ['udp', 'tcp', 'dot', 'doh'] },
     { key: 'dnssec', label: 'Validate DNSSEC', hint: 'A bogus answer fails the test', kind: 'switch', fallback: 'false' },
   ],
+  a2a: [
+    { key: 'mode', label: 'Mode', hint: '', kind: 'choice', fallback: 'round', choices: ['round', 'continuous'] },
+    { key: 'count', label: 'Packets a run', hint: '', kind: 'integer', fallback: '10', min: 1, max: 100 },
+    { key: 'payload_bytes', label: 'Payload bytes', hint: '', kind: 'integer', fallback: '88', min: 44, max: 9000 },
+    { key: 'dscp', label: 'DSCP', hint: '46 is expedited forwarding', kind: 'integer', fallback: '0', min: 0, max: 63 },
+    { key: 'port', label: 'Port', hint: 'Of a reflector, when the target names none', kind: 'integer', fallback: '', min: 1, max: 65535 },
+  ],
 };
+
+/** The living agents as an agent-to-agent test names them: by name, or by identifier where two have one name. */
+export function peersOf(agents: readonly Agent[]): { value: string; label: string }[] {
+  const living = agents.filter((agent) => agent.status !== 'revoked');
+  return living.map((agent) => {
+    const alone = living.every((other) => other === agent || other.name !== agent.name);
+    return { value: alone ? agent.name : agent.agent_id, label: alone ? (agent.hostname ?? '') : agent.name };
+  });
+}
 
 /** Of every type; only somebody with the permission may set it, so only they are shown it. */
 export const PRIVATE_PARAM: ParamSpec = {
@@ -79,6 +95,7 @@ export const TARGET_HINTS: Record<string, { placeholder: string; hint: string }>
   udp: { placeholder: 'branch.example.net:8620', hint: 'host:port of an echo service, such as probectl-agent --echo' },
   http: { placeholder: 'https://www.example.net/health', hint: 'A whole URL' },
   dns: { placeholder: 'www.example.net', hint: 'The name to look up' },
+  a2a: { placeholder: 'branch-berlin', hint: 'An agent of yours, or host:port of a STAMP reflector' },
 };
 
 export interface Draft {
@@ -117,7 +134,8 @@ export function portOf(target: string): string | null {
 function targetProblem(draft: Draft): string | null {
   const target = draft.target.trim();
   if (!target) return 'Say what to test.';
-  if (/\s/.test(target)) return 'A target has no spaces.';
+  // An agent may be called as one likes.
+  if (draft.type !== 'a2a' && /\s/.test(target)) return 'A target has no spaces.';
   if (draft.type === 'http') {
     if (!/^https?:\/\//i.test(target)) return 'Begin with http:// or https://';
     try {

@@ -8,7 +8,7 @@ import { ApiError, messageOf } from '../../api/client';
 import { can, useAgents, useCreateTest, useMe, useUpdateTest } from '../../api/queries';
 import type { Test } from '../../api/types';
 import { Dialog } from '../../components/Dialog';
-import { changesOf, draftOf, EMPTY_DRAFT, inputOf, paramsOf, PRIVATE_PARAM, problemsOf, TARGET_HINTS, TYPES, type Draft, type ParamSpec, type Problems } from '../../lib/draft';
+import { changesOf, draftOf, EMPTY_DRAFT, inputOf, paramsOf, peersOf, PRIVATE_PARAM, problemsOf, TARGET_HINTS, TYPES, type Draft, type ParamSpec, type Problems } from '../../lib/draft';
 import { typeName } from '../../lib/names';
 import { nameOf } from '../../lib/rows';
 import { toast } from '../../state/toast';
@@ -120,6 +120,7 @@ export function TestForm({ test, onClose }: Props) {
   const [refused, setRefused] = useState<Problems>({});
   const [error, setError] = useState<string | null>(null);
   const form = useRef<HTMLFormElement>(null);
+  const peers = useId();
   const agents = useAgents();
   const me = useMe(true);
   const create = useCreateTest();
@@ -184,6 +185,7 @@ export function TestForm({ test, onClose }: Props) {
                 className="mono"
                 value={draft.target}
                 placeholder={hints?.placeholder}
+                list={draft.type === 'a2a' ? peers : undefined}
                 autoComplete="off"
                 autoCapitalize="off"
                 spellCheck={false}
@@ -192,6 +194,13 @@ export function TestForm({ test, onClose }: Props) {
               />
             )}
           </Field>
+          {draft.type === 'a2a' && (
+            <datalist id={peers}>
+              {peersOf(agents.data?.items ?? []).map((peer) => (
+                <option key={peer.value} value={peer.value} label={peer.label} />
+              ))}
+            </datalist>
+          )}
           <Field label="Name" hint="Optional; the target stands for it" problem={shown('name')}>
             {(props) => (
               <input {...props} name="name" value={draft.name} autoComplete="off" onChange={(e) => change('name', { name: e.target.value })} onBlur={leave('name')} />
