@@ -5,7 +5,8 @@
  * Probe metrics are mostly milliseconds with three decimals, counts and ratios: as whole numbers their
  * differences take a byte or two, where XORed doubles take eight. So decimal coding is tried first,
  * and taken only when each value comes back as the very same bits. Varints of one and two
- * bytes, nearly all of them, have a path of their own.
+ * bytes, nearly all of them, have a path of their own: for times, whose lengths repeat, one that the
+ * processor foresees, for values one without a branch.
  */
 #include "metric/chunk.h"
 
@@ -75,6 +76,20 @@ varint_get(const uint8_t *at, const uint8_t *end, uint64_t *n)
 			*n = (uint64_t) (at[0] & 0x7f) | (uint64_t) at[1] << 7;
 			return at + 2;
 		}
+	}
+	return varint_get_long(at, end, n);
+}
+
+/* The same where one byte and two come in no order that could be foreseen. */
+static inline const uint8_t *
+varint_get_mixed(const uint8_t *at, const uint8_t *end, uint64_t *n)
+{
+	if (end - at >= 2 && (at[0] & at[1]) < 0x80)
+	{
+		uint64_t two = at[0] >> 7;
+
+		*n = (uint64_t) (at[0] & 0x7f) | ((uint64_t) at[1] << 7 & -two);
+		return at + 1 + two;
 	}
 	return varint_get_long(at, end, n);
 }
@@ -279,7 +294,7 @@ decimal_get(const uint8_t *at, const uint8_t *end, double *values, uint32_t coun
 
 	for (uint32_t i = 0; i < count; i++)
 	{
-		at = varint_get(at, end, &n);
+		at = varint_get_mixed(at, end, &n);
 		if (at == NULL)
 			return NULL;
 		sum += (uint64_t) unzigzag(n);
