@@ -363,6 +363,21 @@ probe_icmp_keep(int fd, int family, bool keep)
 	           family == AF_INET ? IP_RECVERR : IPV6_RECVERR, &on, sizeof(on));
 }
 
+int
+probe_connect_error(int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t peer_len = sizeof(peer);
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+		return errno;
+	if (error == 0 && getpeername(fd, (struct sockaddr *) &peer, &peer_len) != 0)
+		return EHOSTUNREACH;
+	return error;
+}
+
 /* False when it was none: a reset, silence, or this host. */
 static bool
 icmp_kept(int fd, struct icmp_seen *seen, struct sockaddr_storage *from)

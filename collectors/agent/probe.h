@@ -91,6 +91,10 @@ void probe_fail_local(struct probe *probe, int error, const char *what);
 /* A socket whose peer is fixed: from now on ICMP errors about what it sent are kept, and end a connection that stands. */
 void probe_icmp_keep(int fd, int family, bool keep);
 
+/* 0 when the connection that was begun stands, else the errno: a socket that keeps ICMP errors is also ready for one that the
+ * kernel did not take as final. */
+int probe_connect_error(int fd);
+
 /* The failure of a socket that keeps them: what an ICMP error says and who sent it, whose address is put into from; else, or
  * when the port is closed, the errno, and from is empty. */
 void probe_fail_socket(struct probe *probe, int fd, int error, const char *what,

@@ -527,11 +527,8 @@ secure_start(struct xfer *x)
 static void
 connected(struct xfer *x)
 {
-	int error = 0;
-	socklen_t len = sizeof(error);
+	int error = probe_connect_error(x->fd);
 
-	if (getsockopt(x->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
-		error = errno;
 	if (error)
 	{
 		fail_socket(x, error, "connect to");

@@ -495,11 +495,8 @@ connect_failed(struct canary_run *run, int error, bool at_once)
 static void
 connected(struct canary_run *run, short what)
 {
-	int error = ETIMEDOUT;
-	socklen_t len = sizeof(error);
+	int error = what & EV_TIMEOUT ? ETIMEDOUT : probe_connect_error(run->fd);
 
-	if (!(what & EV_TIMEOUT) && getsockopt(run->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
-		error = errno;
 	if (error)
 	{
 		connect_failed(run, error, false);

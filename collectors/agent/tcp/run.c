@@ -129,16 +129,8 @@ on_attempt(evutil_socket_t fd, short what, void *arg)
 {
 	struct canary_run *run = arg;
 	int64_t now = probe_now();
-	struct sockaddr_storage peer;
-	socklen_t peerlen = sizeof(peer);
-	int error = ETIMEDOUT;
-	socklen_t len = sizeof(error);
+	int error = what & EV_TIMEOUT ? ETIMEDOUT : probe_connect_error(fd);
 
-	if (!(what & EV_TIMEOUT) && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
-		error = errno;
-	/* An ICMP error that the kernel did not take as final: the socket is only said to be ready. */
-	if (error == 0 && getpeername(fd, (struct sockaddr *) &peer, &peerlen) != 0)
-		error = EHOSTUNREACH;
 	run->took = now - run->began;
 	if (error == 0 && run->cmd->hold_ms > 0)
 		attempt_hold(run);
