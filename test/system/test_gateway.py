@@ -184,7 +184,7 @@ class Gateway:
         return ssl.create_default_context(cafile=self.cert)
 
     def connect(self):
-        return http.client.HTTPSConnection("localhost", self.port, context=self.context(), timeout=20)
+        return http.client.HTTPSConnection("localhost", self.port, context=self.context(), timeout=60)
 
     def raw(self, data=b"", timeout=20):
         s = self.context().wrap_socket(socket.create_connection(("127.0.0.1", self.port), timeout=timeout),
