@@ -16,20 +16,19 @@
 #include "access/heapam.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "core/export.h"
 #include "core/spi.h"
+#include "core/table.h"
+#include "core/uuid7.h"
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "metric/sheet.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "port/pg_bswap.h"
 #include "tenant/context.h"
 #include "utils/array.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -166,22 +165,12 @@ MetricHot *
 metric_hot_begin(const pg_uuid_t *tenant, TimestampTz now)
 {
 	MetricHot *hot = palloc0(sizeof(*hot));
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
 
 	hot->tenant = *tenant;
 	hot->now = now;
 	hot->xid = (int64) U64FromFullTransactionId(GetTopFullTransactionId());
-	hot->rel = table_open(get_relname_relid("metric_hot", get_namespace_oid("probectl", false)),
-	                      RowExclusiveLock);
-	if (RelationGetDescr(hot->rel)->natts != HOT_COLUMNS)
-		elog(ERROR, "probectl.metric_hot has %d columns, expected %d",
-		     RelationGetDescr(hot->rel)->natts, HOT_COLUMNS);
-	rte->rtekind = RTE_RELATION;
-	rte->relid = RelationGetRelid(hot->rel);
-	rte->relkind = hot->rel->rd_rel->relkind;
-	rte->rellockmode = RowExclusiveLock;
-	hot->estate = CreateExecutorState();
-	ExecInitRangeTable(hot->estate, list_make1(rte));
+	hot->rel = pctl_table_open_columns("metric_hot", HOT_COLUMNS);
+	hot->estate = pctl_table_executor(hot->rel);
 	hot->info = makeNode(ResultRelInfo);
 	ExecInitResultRelation(hot->estate, hot->info, 1);
 	ExecOpenIndices(hot->info, false);
@@ -737,12 +726,6 @@ pctl_metric_hot_content(PG_FUNCTION_ARGS)
 
 /* ---- series that are deleted ---- */
 
-static int
-uuid_compare(const void *a, const void *b)
-{
-	return sheet_series_compare(((const pg_uuid_t *) a)->data, ((const pg_uuid_t *) b)->data);
-}
-
 /* Writes a row without the series; nothing when it has none of them. */
 static void
 row_forget(Datum *args, const Sheet *sheet, const pg_uuid_t *gone, int count)
@@ -755,7 +738,8 @@ row_forget(Datum *args, const Sheet *sheet, const pg_uuid_t *gone, int count)
 	for (uint32 i = 0; i < sheet->count; i++)
 	{
 		kept[left] = sheet_entry(sheet, i);
-		if (bsearch(kept[left].series, gone, (size_t) count, sizeof(*gone), uuid_compare) == NULL)
+		if (bsearch(kept[left].series, gone, (size_t) count, sizeof(*gone), pctl_uuid_compare) ==
+		    NULL)
 			left++;
 	}
 	if (left == 0)
@@ -812,7 +796,7 @@ pctl_metric_hot_forget(PG_FUNCTION_ARGS)
 	gone = palloc(Max(count, 1) * sizeof(*gone));
 	for (int i = 0; i < count; i++)
 		gone[i] = *DatumGetUUIDP(given[i]);
-	qsort(gone, (size_t) count, sizeof(*gone), uuid_compare);
+	qsort(gone, (size_t) count, sizeof(*gone), pctl_uuid_compare);
 	pctl_trusted_begin(&saved);
 	SPI_connect();
 	for (int first = 0, next; first < count; first = next)

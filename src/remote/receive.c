@@ -265,11 +265,11 @@ series_make(Intake *in, Incoming *series)
 		series->refused = true;
 		return false;
 	}
+	if (!samples_any(in, series))
+		return false;
 	for (uint32 i = 0; i < labels.count; i++)
 		own[i] = (MetricLabel){.name = slice_text(labels.label[i].name),
 		                       .value = slice_text(labels.label[i].value)};
-	if (!samples_any(in, series))
-		return false;
 	series->made = metric_series_named(&in->tenant, slice_text(labels.name), own,
 	                                   (int) labels.count);
 	series->known = (KnownSeries){.id = series->made->id, .reserved = labels.reserved};
