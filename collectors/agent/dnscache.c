@@ -6,12 +6,13 @@
  * names is about 100 kB.
  */
 #include "agent/dnscache.h"
-#include "lib/hash.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/random.h>
+
+#include "lib/hash.h"
 
 #define BUCKETS 256
 

@@ -3,9 +3,9 @@
  * pace.c -- see pace.h.
  */
 #include "agent/pace.h"
-#include "lib/clock.h"
 
 #include "agent/probe.h"
+#include "lib/clock.h"
 
 #define AGAIN_NANO 2000000  /* time in which a full send queue has sent something */
 #define EVEN_NANO  10000000 /* spacings of which there are few different ones */

@@ -104,42 +104,50 @@ what_text(const struct xfer *x, const char *what, char text[WHAT_TEXT])
 }
 
 static void
-fail_as(struct xfer *x, const struct probe *scratch)
+fail_call(struct xfer *x, int error, const char *what,
+          void (*fail)(struct probe *probe, int error, const char *what))
 {
-	xfer_fail(x, scratch->error_type, "%.200s", scratch->error);
+	struct probe scratch = {0};
+	char text[WHAT_TEXT];
+
+	fail(&scratch, error, what_text(x, what, text));
+	xfer_fail(x, scratch.error_type, "%.200s", scratch.error);
 	finish(x);
 }
 
 static void
 fail_errno(struct xfer *x, int error, const char *what)
 {
-	struct probe scratch = {0};
-	char text[WHAT_TEXT];
-
-	probe_fail_errno(&scratch, error, what_text(x, what, text));
-	fail_as(x, &scratch);
+	fail_call(x, error, what, probe_fail_errno);
 }
 
 /* Of a call that fails before anything was sent. */
 static void
 fail_local(struct xfer *x, int error, const char *what)
 {
-	struct probe scratch = {0};
-	char text[WHAT_TEXT];
-
-	probe_fail_local(&scratch, error, what_text(x, what, text));
-	fail_as(x, &scratch);
+	fail_call(x, error, what, probe_fail_local);
 }
 
-/* Of a socket that may have been told by ICMP. */
-static void
-fail_socket(struct xfer *x, int error, const char *what)
+/* Keeps what a router said. False when it was no router: a closed port, or this host. */
+static bool
+told(struct xfer *x, int error, const char *what)
 {
 	struct probe scratch = {0};
 	char text[WHAT_TEXT], from[PROBE_ADDRESS_TEXT];
 
 	probe_fail_socket(&scratch, x->fd, error, what_text(x, what, text), from);
-	fail_as(x, &scratch);
+	if (from[0] == '\0')
+		return false;
+	x->told = scratch.error_type;
+	snprintf(x->told_text, sizeof(x->told_text), "%.199s", scratch.error);
+	return true;
+}
+
+static void
+fail_told(struct xfer *x)
+{
+	if (x->told != ERROR_NONE)
+		xfer_fail(x, x->told, "%s", x->told_text);
 }
 
 static void
@@ -206,21 +214,6 @@ is_bare_formerr(const struct xfer *x, const uint8_t *data, size_t len)
 
 /* ---- UDP ---- */
 
-/* Keeps what a router said. False when it was no router: a closed port, or this host. */
-static bool
-datagram_told(struct xfer *x, int error)
-{
-	struct probe scratch = {0};
-	char text[WHAT_TEXT], from[PROBE_ADDRESS_TEXT];
-
-	probe_fail_socket(&scratch, x->fd, error, what_text(x, "ask", text), from);
-	if (from[0] == '\0')
-		return false;
-	x->told = scratch.error_type;
-	snprintf(x->told_text, sizeof(x->told_text), "%.199s", scratch.error);
-	return true;
-}
-
 static void
 datagram_send(struct xfer *x)
 {
@@ -238,7 +231,7 @@ datagram_send(struct xfer *x)
 	{
 		int error = errno;
 
-		if (datagram_told(x, error))
+		if (told(x, error, "ask"))
 			continue;
 		fail_errno(x, error, "send to");
 		return;
@@ -259,7 +252,7 @@ datagram_read(struct xfer *x)
 		{
 			int error = errno;
 
-			if (error != EAGAIN && error != EINTR && datagram_told(x, error))
+			if (error != EAGAIN && error != EINTR && told(x, error, "ask"))
 				continue;
 			if (error != EAGAIN && error != EINTR)
 				fail_errno(x, error, "ask");
@@ -531,7 +524,9 @@ connected(struct xfer *x)
 
 	if (error)
 	{
-		fail_socket(x, error, "connect to");
+		if (told(x, error, "connect to"))
+			fail_told(x);
+		fail_errno(x, error, "connect to");
 		return;
 	}
 	probe_icmp_keep(x->fd, x->server.addr.ss_family, false);
@@ -607,8 +602,8 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 		datagram_send(x);
 		return;
 	}
-	if (x->state == XFER_STATE_UDP && x->told != ERROR_NONE)
-		xfer_fail(x, x->told, "%s", x->told_text);
+	if (x->state == XFER_STATE_UDP)
+		fail_told(x);
 	peer_text(x, peer, sizeof(peer));
 	xfer_fail(x, late[x->state].error, "%s %s within %u ms", late[x->state].text, peer,
 	          x->options->timeout_ms);
