@@ -290,6 +290,8 @@ probe_init(struct probe *probe, struct canary_env *env, const struct test_spec *
 	probe->start = probe_now();
 	result_id_make(probe->result_id, probe->start_unix);
 	evtimer_assign(&probe->limit, env->base, on_limit, run);
+	/* Timers count from when the loop last looked at its clock: a turn that took long would shorten the limit. */
+	event_base_update_cache_time(env->base);
 	evtimer_add(&probe->limit, common ? common : &tv);
 }
 

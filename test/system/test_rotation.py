@@ -3,6 +3,7 @@
 there loses his open streams as well. First the ingest alone, judged with a producer in Python;
 then the agent itself on a complete stack."""
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -259,6 +260,24 @@ def test_suspension_cuts_every_stream_of_the_tenant_and_of_no_other(world, share
             producer.channel.close()
 
 
+@contextlib.contextmanager
+def listener_away(world):
+    """The connections that LISTEN are ended, and no other comes before the block has ended."""
+
+    def execute(sql):
+        with world.database.session() as cursor:
+            cursor.execute(sql)
+            return cursor.rowcount
+
+    execute("ALTER ROLE probectl_ingest NOLOGIN")
+    try:
+        assert execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                       " WHERE usename = 'probectl_ingest' AND query LIKE 'LISTEN%'"), "the listener was not found"
+        yield
+    finally:
+        execute("ALTER ROLE probectl_ingest LOGIN")
+
+
 def test_revoked_while_nobody_listened(world, agent):
     """The connection that LISTENs was away when it was told: every live call is asked about."""
     one = world.ingest().start()
@@ -266,11 +285,7 @@ def test_revoked_while_nobody_listened(world, agent):
     try:
         with world.producer(one, agent) as producer, world.producer(one, bystander) as neighbour:
             stream, other = open_stream(world, producer), open_stream(world, neighbour)
-            with world.database.session() as cursor:
-                # In one transaction: the listener is gone before the revocation can be told.
-                cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                               " WHERE usename = 'probectl_ingest' AND query LIKE 'LISTEN%'")
-                assert cursor.fetchall(), "the listener was not found"
+            with listener_away(world), world.database.session() as cursor:
                 cursor.execute("SET session_replication_role = replica")
                 cursor.execute("UPDATE probectl.agent SET revoked_at = now() WHERE agent_id = %s", (agent.agent,))
             began = time.monotonic()
