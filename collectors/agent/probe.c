@@ -384,11 +384,7 @@ probe_connect_error(int fd)
 static bool
 icmp_kept(int fd, struct icmp_seen *seen, struct sockaddr_storage *from)
 {
-	union
-	{
-		struct cmsghdr align;
-		char bytes[STAMP_CONTROL_BYTES];
-	} control;
+	union stamp_control control;
 	uint8_t quoted[64];
 	struct iovec vector = {quoted, sizeof(quoted)};
 	struct msghdr message = {.msg_iov = &vector,

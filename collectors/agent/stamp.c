@@ -35,11 +35,7 @@ stamp_ask(int fd)
 static bool
 stamps_now(int fd, const struct sockaddr_in *self)
 {
-	union
-	{
-		struct cmsghdr align;
-		char bytes[STAMP_CONTROL_BYTES];
-	} control;
+	union stamp_control control;
 	char data[8];
 	struct iovec vector = {data, sizeof(data)};
 	struct msghdr message = {.msg_iov = &vector,

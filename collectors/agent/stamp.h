@@ -51,8 +51,12 @@ int64_t stamp_rtt(const struct stamp_times *times, int64_t received, enum stamp_
 void stamp_dropped(const struct stats *stats, const struct stamp_times *first, size_t stride,
                    int64_t start, const char *seqs, const char *offsets, struct result *result);
 
-/* Room for the control messages of one packet, stamps and an ICMP error included. */
-#define STAMP_CONTROL_BYTES 256
+/* Room for the control messages of one packet: stamps, an ICMP error and where it came in included. */
+union stamp_control
+{
+	struct cmsghdr align;
+	char bytes[512];
+};
 
 /* A copy of each packet that was sent comes on the error queue with its stamp (stamp_sent); whoever
  * asks for it must empty that queue. Asks for less when the kernel offers no more. */

@@ -157,11 +157,7 @@ test_kernel(void **state)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(at);
-	union
-	{
-		struct cmsghdr align;
-		char bytes[STAMP_CONTROL_BYTES];
-	} control;
+	union stamp_control control;
 	char data[256];
 	struct iovec vector = {data, sizeof(data)};
 	struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};

@@ -21,6 +21,7 @@
 
 #include "agent/a2a/clock.h"
 #include "agent/probe.h"
+#include "agent/stamp.h"
 #include "agent/a2a/txstamp.h"
 #include "lib/mem.h"
 #include "lib/metrics.h"
@@ -250,11 +251,7 @@ put_control(struct msghdr *message, int level, int type, const void *value, size
 static bool
 send_answer(struct reflector *r, const struct arrival *arrival)
 {
-	union
-	{
-		struct cmsghdr align;
-		char bytes[STAMP_CONTROL];
-	} control = {0};
+	union stamp_control control = {0};
 	struct iovec vector;
 	struct msghdr message = {
 	    .msg_name = (void *) &arrival->from,
@@ -345,11 +342,7 @@ read_control(struct reflector *r, struct msghdr *message, struct arrival *arriva
 static bool
 read_packet(struct reflector *r)
 {
-	union
-	{
-		struct cmsghdr align;
-		char bytes[STAMP_CONTROL];
-	} control;
+	union stamp_control control;
 	struct arrival arrival = {0};
 	struct iovec vector = {r->data, sizeof(r->data)};
 	struct msghdr message = {

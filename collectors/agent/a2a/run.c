@@ -20,6 +20,7 @@
 #include "agent/a2a/a2a.h"
 #include "agent/a2a/clock.h"
 #include "agent/guard.h"
+#include "agent/stamp.h"
 #include "agent/a2a/txstamp.h"
 
 #define A_TURN 64 /* replies, then the rest of the loop */
@@ -119,11 +120,7 @@ static bool
 read_reply(struct canary_run *run)
 {
 	static uint8_t data[A2A_PACKET_MAX + 1]; /* one thread */
-	union
-	{
-		struct cmsghdr align;
-		char bytes[STAMP_CONTROL];
-	} control;
+	union stamp_control control;
 	struct iovec vector = {data, sizeof(data)};
 	struct msghdr message = {
 	    .msg_iov = &vector,

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/stamp.h"
+
 /* Datagrams are not looped back with their stamp: the number says which it is of. */
 #define WANTED                                                                                     \
 	(SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_TX_SOFTWARE |     \
@@ -66,11 +68,7 @@ read_error(const struct cmsghdr *c, struct txstamp_sent *sent)
 bool
 txstamp_next(int fd, struct txstamp_sent *sent)
 {
-	union
-	{
-		struct cmsghdr align;
-		char bytes[STAMP_CONTROL];
-	} control;
+	union stamp_control control;
 	char data[64]; /* of an ICMP error's datagram; not read */
 	struct iovec vector = {data, sizeof(data)};
 	struct msghdr message = {

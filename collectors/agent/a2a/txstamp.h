@@ -13,8 +13,6 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#define STAMP_CONTROL 512 /* octets of control messages that are enough for one datagram */
-
 /* Asks for both; datagrams are numbered from 0 from here on, also when it is asked again. False: the
  * kernel has none (errno), and stamps are the caller's. */
 bool txstamp_enable(int fd);

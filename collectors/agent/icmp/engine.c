@@ -30,12 +30,6 @@
 #define RECEIVE_BUFFER                                                                             \
 	(4 * 1024 * 1024) /* thousands of replies may come while a TLS handshake runs */
 
-union control
-{
-	struct cmsghdr align;
-	char bytes[STAMP_CONTROL_BYTES];
-};
-
 struct run_list
 {
 	struct canary_run *lh_first;
@@ -61,7 +55,7 @@ struct icmp_engine
 	struct mmsghdr messages[BATCH];
 	struct iovec vectors[BATCH];
 	struct sockaddr_storage names[BATCH];
-	union control controls[BATCH];
+	union stamp_control controls[BATCH];
 	uint8_t data[BATCH][ICMP_READ_MAX];
 	uint8_t packet[ICMP_HEADER + ICMP_PAYLOAD_MAX];
 };
@@ -327,7 +321,7 @@ message_prepare(struct icmp_engine *engine, int i)
 	                                              .msg_iov = &engine->vectors[i],
 	                                              .msg_iovlen = 1,
 	                                              .msg_control = &engine->controls[i],
-	                                              .msg_controllen = sizeof(union control)};
+	                                              .msg_controllen = sizeof(union stamp_control)};
 }
 
 /* Reads up to BATCH messages of a queue; how many there were, below 0 when none. */
@@ -473,7 +467,7 @@ set_df(struct icmp_socket *socket, bool df)
 }
 
 static void
-put_dscp(struct msghdr *message, union control *control, int family, uint32_t dscp)
+put_dscp(struct msghdr *message, union stamp_control *control, int family, uint32_t dscp)
 {
 	int tos = (int) dscp << 2;
 	struct cmsghdr *c;
@@ -513,7 +507,7 @@ icmp_engine_send(struct canary_env *env, struct canary_run *run, uint32_t number
 	                         .msg_namelen = run->peer.len,
 	                         .msg_iov = &vector,
 	                         .msg_iovlen = 1};
-	union control control = {0};
+	union stamp_control control = {0};
 	int tries = socket->raw ? 1 : SEND_TRIES, error;
 
 	icmp_request_write(engine->packet, family == AF_INET6, run->id, (uint16_t) number,

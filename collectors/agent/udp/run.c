@@ -29,11 +29,7 @@
 
 /* One thread, and nothing is kept in them between two calls. */
 static uint8_t packet_room[FRAME_MAX];
-static union
-{
-	struct cmsghdr align;
-	char bytes[STAMP_CONTROL_BYTES];
-} control;
+static union stamp_control control;
 
 static void
 run_free(struct canary_run *run)
