@@ -80,6 +80,7 @@ struct question
 	bool servfail;   /* a server answered that it cannot */
 	int local_error; /* errno of a socket that could not be made, or of no way to any server */
 	bool asked;      /* a server was sent the question */
+	int refusal;     /* errno of what a host or a router said in place of an answer */
 	int fd;
 	struct event event;
 	int64_t deadline;
@@ -537,7 +538,10 @@ on_question(evutil_socket_t fd, short what, void *arg)
 		else if (errno == EAGAIN || errno == EINTR)
 			question_wait(q, EV_READ);
 		else
+		{
+			q->refusal = errno;
 			question_next(q);
+		}
 	}
 }
 
@@ -563,6 +567,8 @@ question_send(struct question *q)
 			q->local_error = errno;
 			continue;
 		}
+		/* A router that says "unreachable" is believed as a closed port is: the next server is asked. */
+		probe_icmp_keep(q->fd, server->addr.ss_family, true);
 		event_assign(&q->event, resolver->base, q->fd, EV_READ, on_question, q);
 		if (connect(q->fd, (const struct sockaddr *) &server->addr, server->len) != 0)
 		{
@@ -590,7 +596,7 @@ question_start(struct question *q, uint16_t type)
 	q->type = type;
 	q->server = q->round = 0;
 	q->servfail = false;
-	q->local_error = 0;
+	q->local_error = q->refusal = 0;
 	q->asked = false;
 	q->state = QUESTION_UDP;
 	if (dnscache_get(resolver->cache, &q->query->wire, type, &q->answer, probe_now() / 1000000000))
@@ -690,7 +696,8 @@ static void
 query_combine(struct resolver_query *query)
 {
 	bool timeout = false, asked = false;
-	int local_error = 0;
+	int local_error = 0, refusal = 0;
+	char silence[96] = "no name server answered";
 
 	for (int i = 0; i < 2; i++)
 	{
@@ -704,10 +711,14 @@ query_combine(struct resolver_query *query)
 		asked |= q->asked;
 		timeout |= q->answer.verdict == DNS_FOREIGN;
 		local_error = q->local_error ? q->local_error : local_error;
+		refusal = q->refusal ? q->refusal : refusal;
 		query->saw_servfail |= q->answer.verdict == DNS_SERVFAIL;
 		query->saw_nodata |= q->answer.verdict == DNS_NODATA;
 		q->state = QUESTION_DONE;
 	}
+	if (refusal)
+		snprintf(silence, sizeof(silence), "no name server answered, of one is said: %s",
+		         strerror(refusal));
 	if (query->answer.count > 0)
 	{
 		answer_sort(&query->answer);
@@ -716,7 +727,7 @@ query_combine(struct resolver_query *query)
 	else if (timeout && local_error && !asked)
 		answer_fail(query, ERROR_LOCAL_FAULT, strerror(local_error));
 	else if (timeout)
-		answer_fail(query, ERROR_DNS_TIMEOUT, "no name server answered");
+		answer_fail(query, ERROR_DNS_TIMEOUT, silence);
 	else if (query_ask(query))
 		return;
 	else if (query->saw_servfail)

@@ -303,16 +303,40 @@ while True:
 """
 
 
-def test_connect_time_holds_no_look_up(lab, tmp_path):
+@pytest.fixture(scope="module")
+def name_server(lab):
     lab.peer(sys.executable, "-c", NAME_SERVER, ready="serving")
+    return "192.0.2.1"
+
+
+def with_servers(tmp_path, *lines):
+    """Words that run a command with such a resolv.conf."""
     conf = tmp_path / "resolv.conf"
-    conf.write_text("nameserver 192.0.2.1\noptions timeout:4\n")
-    private = ("unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(conf))
+    conf.write_text("".join(line + "\n" for line in lines))
+    return ("unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(conf))
+
+
+def test_connect_time_holds_no_look_up(lab, name_server, tmp_path):
+    private = with_servers(tmp_path, "nameserver " + name_server, "options timeout:4")
     slow_look_up = lab.once("tcp", "peer.test:8080", rule(OUT, UDP, None, "delay", ms=500), prefix=private, count=2, timeout=6000)
     assert slow_look_up["success"], slow_look_up
     assert slow_look_up["dns.ms"] >= 500 > slow_look_up["connect.max.ms"]
     slow_peer = lab.once("tcp", "peer.test:8080", rule(OUT, TCP, None, "delay", ms=500), prefix=private, count=2, timeout=6000)
     assert slow_peer["success"] and slow_peer["connect.min.ms"] >= 500 > slow_peer["dns.ms"]
+
+
+@ERRORS
+def test_look_up_is_told_why(lab, name_server, tmp_path, version, number, code, of_icmp, of_port, words):
+    """It does not wait for a server of which a router says that it cannot be reached: the next one is asked."""
+    said = refusal(UDP, number, code, [1, 2])  # the questions for AAAA and A
+    away = ["options timeout:10 attempts:1", "nameserver %s" % (name_server if version == 4 else PEER6)]
+    private = with_servers(tmp_path, *away, "nameserver " + name_server)
+    found = lab.once("tcp", "peer.test:8080", said, prefix=private, timeout=6000)
+    assert found["success"] and found["dns.ms"] < 5000, found
+    private = with_servers(tmp_path, *away)
+    alone = lab.once("tcp", "peer.test:8080", said, prefix=private, timeout=6000)
+    assert alone["error_type"] == "dns_timeout" and "of one is said: " in alone["error_message"]
+    assert alone["duration_nano"] < 5e9
 
 
 def test_agrees_with_fping(lab):
@@ -427,10 +451,8 @@ def test_interface_down_is_our_own_fault(cut_off, kind):
 
 @pytest.mark.parametrize("kind", sorted(BY_NAME))
 def test_interface_down_while_looking_up(cut_off, kind, tmp_path):
-    conf = tmp_path / "resolv.conf"
-    conf.write_text("nameserver 192.0.2.1\n")
     target, params = BY_NAME[kind]
-    private = ("unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(conf))
+    private = with_servers(tmp_path, "nameserver 192.0.2.1")
     assert labs.once(cut_off, kind, target, private, timeout=2000, **params)["error_type"] == "local_fault"
 
 
