@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Latest, Test } from '../api/types';
 import { DEFAULT_FILTERS, encodeFilters, matches, parseFilters, sortRows, toggleSort, type Filters } from './filters';
-import { buildRows, displayTarget, nameOf, stateOf, summarize } from './rows';
+import { buildRows, displayTarget, nameOf, stateOf, summarize, type Heirs } from './rows';
 
 const NOW = Date.UTC(2026, 0, 1, 12);
 const iso = (agoSeconds: number): string => new Date(NOW - agoSeconds * 1000).toISOString();
@@ -122,6 +122,19 @@ describe('rows', () => {
     const rows = rowsOf([latest({}), latest({ agent_id: 'a2', agent_name: null })], [test({})]);
     expect(rows.map((r) => r.agentName)).toEqual(['edge', 'branch']);
     expect(rows.every((r) => r.name === 'core router')).toBe(true);
+  });
+
+  it('stays the same row when the first result comes, and the others have their own', () => {
+    const heirs: Heirs = new Map();
+    const keys = (l: Latest[], t: Test[]): string[] => buildRows(l, t, new Map(), NOW, heirs).map((r) => r.key);
+    const [first, second] = [latest({}), latest({ agent_id: 'a2' })];
+    expect(keys([], [test({})])).toEqual(['t1']);
+    expect(keys([second], [test({})])).toEqual(['t1']);
+    expect(keys([first, second], [test({})])).toEqual(['t1/a1', 't1']);
+    expect(keys([first], [test({})])).toEqual(['t1/a1']);
+    expect(keys([], [test({})])).toEqual(['t1']);
+    expect(keys([first], [test({})])).toEqual(['t1']);
+    expect(rowsOf([first], [test({})]).map((r) => r.key)).toEqual(['t1/a1']);
   });
 
   it('turns stale by itself when nothing arrives any more', () => {

@@ -62,7 +62,18 @@ export function displayTarget(target: string, port: number | null): string {
   return target.includes(':') && !target.startsWith('[') ? `[${target}]:${port}` : `${target}:${port}`;
 }
 
-export function buildRows(latest: Latest[], tests: Test[], agentNames: Map<string, string>, now: number): Row[] {
+/**
+ * Who took over the row in which a test waited: its agent, null while it waits. That row stays the
+ * same one, so that an open menu and the focus do not go when the first result comes.
+ */
+export type Heirs = Map<string, string | null>;
+
+function keyOf(item: Latest, heirs: Heirs): string {
+  if (heirs.get(item.test_id) === null) heirs.set(item.test_id, item.agent_id);
+  return heirs.get(item.test_id) === item.agent_id ? item.test_id : `${item.test_id}/${item.agent_id}`;
+}
+
+export function buildRows(latest: Latest[], tests: Test[], agentNames: Map<string, string>, now: number, heirs: Heirs = new Map()): Row[] {
   const byId = new Map(tests.map((test) => [test.test_id, test]));
   const seen = new Set<string>();
   const rows = latest.map((item): Row => {
@@ -70,7 +81,7 @@ export function buildRows(latest: Latest[], tests: Test[], agentNames: Map<strin
     seen.add(item.test_id);
     const target = test?.target ?? item.attributes['url.full'] ?? displayTarget(item.target, item.port);
     return {
-      key: `${item.test_id}/${item.agent_id}`,
+      key: keyOf(item, heirs),
       testId: item.test_id,
       agentId: item.agent_id,
       name: test ? nameOf(test) : item.test_name || target,
@@ -88,6 +99,7 @@ export function buildRows(latest: Latest[], tests: Test[], agentNames: Map<strin
   });
   for (const test of tests) {
     if (seen.has(test.test_id)) continue;
+    heirs.set(test.test_id, null);
     rows.push({
       key: test.test_id,
       testId: test.test_id,

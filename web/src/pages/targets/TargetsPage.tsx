@@ -11,7 +11,7 @@ import { encodeFilters, matches, parseFilters, SORT_KEYS, sortRows, STATES, type
 import { plural } from '../../lib/format';
 import { typeName } from '../../lib/names';
 import { Link, navigate, useSearch } from '../../lib/router';
-import { buildRows, summarize, type Row, type RowState } from '../../lib/rows';
+import { buildRows, summarize, type Heirs, type Row, type RowState } from '../../lib/rows';
 import { useNow } from '../../state/clock';
 import { useQueryClient } from '@tanstack/react-query';
 import { SummaryStrip } from './SummaryStrip';
@@ -154,7 +154,11 @@ export function TargetsPage({ me }: PageProps) {
   const actions = useTestActions();
 
   const names = useMemo(() => new Map(agents.data?.items.map((a) => [a.agent_id, a.name])), [agents.data]);
-  const rows = useMemo(() => buildRows(latest.data?.items ?? [], tests.data?.items ?? [], names, now), [latest.data, tests.data, names, now]);
+  const heirs = useRef<Heirs>(new Map());
+  const rows = useMemo(
+    () => buildRows(latest.data?.items ?? [], tests.data?.items ?? [], names, now, heirs.current),
+    [latest.data, tests.data, names, now],
+  );
   const shown = useMemo(
     () => sortRows(rows.filter((row) => matches(row, filters)), filters.sort, filters.desc),
     [rows, filters],
