@@ -55,6 +55,8 @@ extern const struct cli_command cmd_top;
 extern const struct cli_command cmd_api;
 extern const struct cli_command cmd_audit;
 extern const struct cli_command cmd_psql;
+extern const struct cli_command cmd_backup;
+extern const struct cli_command cmd_restore;
 extern const struct cli_command cmd_bench;
 extern const struct cli_command cmd_renew;
 extern const struct cli_command cmd_supervise;

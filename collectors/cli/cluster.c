@@ -103,6 +103,25 @@ remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 	return remove(path);
 }
 
+void
+cluster_remove(const char *data)
+{
+	/* FTW_PHYS never leaves the folder by a link. */
+	nftw(data, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+void
+cluster_verify(const char *programs, const char *data)
+{
+	const char *argv[] = {util_fmt("%s/pg_verifybackup", programs), "--exit-on-error", data, NULL};
+	struct util_error err;
+
+	step_begin("check of the copy");
+	if (!proc_run(argv, NULL, NULL, &err))
+		util_fail(EXIT_CANNOT, "the copy in %s is damaged: %s", data, err.text);
+	step_done("every file as listed");
+}
+
 bool
 cluster_init(const struct home *home, const char *programs)
 {
@@ -122,8 +141,7 @@ cluster_init(const struct home *home, const char *programs)
 
 	if (access(util_fmt("%s/PG_VERSION", data), F_OK) == 0)
 		return false;
-	/* What a run that was killed left; FTW_PHYS never leaves the folder by a link. */
-	nftw(fresh, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	cluster_remove(fresh); /* what a run that was killed left */
 	if (!proc_run(argv, &home->postgres, NULL, &err))
 		util_fail(EXIT_CANNOT, "%s", err.text);
 	if (rename(fresh, data) != 0)
@@ -177,6 +195,7 @@ settings_write(const struct home *home)
 	             "unix_socket_directories = '%s'\n"
 	             "unix_socket_permissions = 0777\n" /* the folder decides who gets there */
 	             "shared_preload_libraries = 'probectl'\n"
+	             "probectl.key_file = '../probectl.key'\n" /* CLUSTER_KEY */
 	             "max_connections = 100\n"
 	             "max_worker_processes = 16\n"
 	             "shared_buffers = %ldMB\n"
@@ -240,6 +259,7 @@ logins_write(const struct home *home)
 	cluster_file(home, "pg_hba.conf",
 	             "# TYPE DATABASE USER METHOD\n"
 	             "local all all peer map=probectl\n"
+	             "local replication " HOME_SUPERUSER " peer map=probectl\n"
 	             "local replication all reject\n");
 }
 

@@ -10,6 +10,10 @@
 
 #include "cli/home.h"
 
+/* The envelope key, in the home: beside the data directory, so that no copy of that holds it. */
+#define CLUSTER_KEY "pg/probectl.key"
+#define BACKUP_KEY  "probectl.key" /* in a backup that was asked to hold it */
+
 /* Folder of postgres and initdb; ends the process when there is none. Pool memory. */
 char *cluster_programs(void);
 
@@ -18,6 +22,13 @@ void cluster_check_extension(const char *programs);
 
 /* initdb, when there is no data directory yet. True when it made one. */
 bool cluster_init(const struct home *home, const char *programs);
+
+/* Removes a data directory that is not in use, or a part of one. */
+void cluster_remove(const char *data);
+
+/* Checks a copy of the data directory against its manifest, with a step of its own; ends the process
+ * when a file is missing or differs. */
+void cluster_verify(const char *programs, const char *data);
 
 /* Writes settings, pg_hba and pg_ident. */
 void cluster_configure(const struct home *home);

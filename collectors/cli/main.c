@@ -13,9 +13,9 @@
 #include "cli/util.h"
 
 static const struct cli_command *const commands[] = {
-    &cmd_up,     &cmd_down,   &cmd_status, &cmd_env,   &cmd_signin,
-    &cmd_enroll, &cmd_tenant, &cmd_token,  &cmd_top,   &cmd_api,
-    &cmd_audit,  &cmd_psql,   &cmd_bench,  &cmd_renew, &cmd_supervise,
+    &cmd_up,     &cmd_down,    &cmd_status, &cmd_env,   &cmd_signin,    &cmd_enroll,
+    &cmd_tenant, &cmd_token,   &cmd_top,    &cmd_api,   &cmd_audit,     &cmd_psql,
+    &cmd_backup, &cmd_restore, &cmd_bench,  &cmd_renew, &cmd_supervise,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -7,11 +7,13 @@ cli_SRCS = \
 	cli/cluster.c \
 	cli/cmd_api.c \
 	cli/cmd_audit.c \
+	cli/cmd_backup.c \
 	cli/cmd_down.c \
 	cli/cmd_enroll.c \
 	cli/cmd_env.c \
 	cli/cmd_psql.c \
 	cli/cmd_renew.c \
+	cli/cmd_restore.c \
 	cli/cmd_signin.c \
 	cli/cmd_status.c \
 	cli/cmd_tenant.c \

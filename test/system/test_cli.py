@@ -20,8 +20,8 @@ import pytest
 from conftest import BIN, PROBECTL, alive, clean_environment, stack_environment
 
 CHILDREN = ["postgres", "ingest", "gateway", "agent"]
-COMMANDS = ["up", "down", "status", "env", "signin", "enroll", "tenant", "token", "top", "api", "psql",
-            "bench", "renew", "supervise"]
+COMMANDS = ["up", "down", "status", "env", "signin", "enroll", "tenant", "token", "top", "api", "audit", "psql",
+            "backup", "restore", "bench", "renew", "supervise"]
 
 
 def run(*words, **more):
