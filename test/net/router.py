@@ -11,7 +11,8 @@ about by their number, so that a test says what must come out to the packet:
     {"way": "out", "proto": 1, "packets": [2, 5], "do": "drop"}
 
 way     "out" from A to B, "back" from B to A
-proto   1 ICMP, 6 TCP, 17 UDP, 58 ICMPv6; packets of each way and protocol are counted from 1
+proto   1 ICMP, 6 TCP, 17 UDP, 58 ICMPv6; packets of each way and protocol are counted from 1, without
+        those of TCP connections that are older than the rules: these pass
 packets a list of numbers; without it every one
 do      "drop"
         "copy"                        it goes twice
@@ -41,6 +42,7 @@ OWN4, OWN6 = socket.inet_aton("203.0.113.1"), socket.inet_pton(socket.AF_INET6, 
 ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
 WAYS = ("out", "back")
 SEEN_MAX = 1000
+LEFT_SECONDS = 20  # without a packet; shorter than any port of a closed connection is kept back
 
 
 def checksum(data):
@@ -86,6 +88,13 @@ class Packet:
             self.tos, self.df = data[1], bool(data[6] & 0x40)
         self.ttl = data[7 if self.v6 else 8]
 
+    def flow(self):
+        """The same for both directions of a TCP connection; None for what is not one."""
+        ports = self.data[self.header : self.header + 4]
+        if self.proto != TCP or len(ports) < 4:
+            return None
+        return frozenset([(self.source, ports[:2]), (self.destination, ports[2:])])
+
     def hop(self):
         """As it leaves the router."""
         if self.v6:
@@ -130,9 +139,11 @@ class Router:
         self.devices = devices
         self.later = []
         self.order = 0
+        self.flows, self.left = {}, {}
         self.set([])
 
     def set(self, rules):
+        self.left, self.flows = {**self.left, **self.flows}, {}
         self.rules, self.counts, self.seen = rules, {}, []
         self.later, self.waiting = [], {}
 
@@ -156,6 +167,17 @@ class Router:
                 return rule
         return {"do": "pass"}
 
+    def is_left_over(self, packet):
+        """Of a connection that was there before the rules, which its ends are still closing."""
+        flow, now = packet.flow(), time.monotonic()
+        if flow is None:
+            return False
+        if now - self.left.get(flow, -LEFT_SECONDS) < LEFT_SECONDS:
+            self.left[flow] = now
+            return True
+        self.flows[flow] = now
+        return False
+
     def take(self, side):
         """One packet that came from a side."""
         way, packet = WAYS[side], Packet(os.read(self.devices[side], 70000))
@@ -163,6 +185,9 @@ class Router:
         if packet.v6 and packet.proto == ICMP6 and packet.data[packet.header] in (130, 131, 132, 133, 134, 135, 136, 143):
             return
         if packet.v6 and packet.proto == 0 or packet.ttl <= 1:
+            return
+        if self.is_left_over(packet):
+            self.forward(way, packet.hop())
             return
         number = self.counts[way, packet.proto] = self.counts.get((way, packet.proto), 0) + 1
         if len(self.seen) < SEEN_MAX:
