@@ -479,6 +479,7 @@ farewell(struct up *up)
 	       "  probectl top       the newest results, live\n"
 	       "  probectl signin    another sign-in link\n"
 	       "  probectl enroll    add an agent on another machine\n"
+	       "  probectl backup    copy the database while it runs\n"
 	       "  probectl down      stop all of it; the data stays\n\n"
 	       "Browsers and curl trust the page with the certificate %s\n",
 	       home_path(up->home, "pki/ca.pem"));
