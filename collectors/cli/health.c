@@ -3,7 +3,7 @@
  * health.c -- how each process is.
  *
  * "running" is believed of the process itself (pid and start time), not of a file;
- * a process that runs but whose status socket is silent is shown as such.
+ * a process that runs but whose status socket is silent, or that has not what it needs, is shown as such.
  */
 #include "cli/health.h"
 
@@ -113,6 +113,35 @@ postgres_read(const struct home *home, struct health *row)
 	PQfinish(conn);
 }
 
+/* What a process tells of what it needs; 0 where it has none of it. */
+static const struct need
+{
+	const char *metric, *without;
+} needs[] = {
+    {"probectl_ingest_database_connections", "has no connection to the database"},
+    {"probectl_gateway_database_connections", "has no connection to the database"},
+    {"probectl_agent_connected", "has no link to the control plane, and keeps its results"},
+};
+
+/* Excused while it has just started. */
+static void
+not_ready(struct health *row, const char *state, const char *note)
+{
+	row->ok = row->ok && util_wall_ms() / 1000 - row->since < STARTING_SECONDS;
+	snprintf(row->state, sizeof(row->state), "%s", row->ok ? "starting" : state);
+	snprintf(row->note, sizeof(row->note), "%s", note);
+}
+
+static void
+needs_read(const char *metrics, struct health *row)
+{
+	double value;
+
+	for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++)
+		if (fetch_metric(metrics, needs[i].metric, &value) && value == 0)
+			not_ready(row, "waiting", needs[i].without);
+}
+
 static void
 socket_read(const struct home *home, struct health *row)
 {
@@ -121,11 +150,10 @@ socket_read(const struct home *home, struct health *row)
 
 	if (answer.status != 200)
 	{
-		row->ok = row->ok && util_wall_ms() / 1000 - row->since < STARTING_SECONDS;
-		snprintf(row->state, sizeof(row->state), "%s", row->ok ? "starting" : "no answer");
-		snprintf(row->note, sizeof(row->note), "does not answer on run/%s.sock", row->name);
+		not_ready(row, "no answer", util_fmt("does not answer on run/%s.sock", row->name));
 		return;
 	}
+	needs_read(answer.body, row);
 	snprintf(row->version, sizeof(row->version), "%s",
 	         fetch_metric_label(answer.body, "probectl_build_info", "version"));
 	if (fetch_metric(answer.body, "probectl_backlog", &value))

@@ -334,7 +334,7 @@ def test_busy_backend_does_not_hold_the_next_start_up(stack):
     stack.wait_for(lambda: stack.sql("SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'",
                                      (backend,)), 10, "the long statement runs")
     stack.wait_replaced("postgres", stack.kill9("postgres"))
-    stack.wait_healthy(30)
+    stack.wait_healthy()
     assert process_state(backend) in (None, "Z")
 
 
@@ -352,6 +352,34 @@ def test_status_names_what_is_down(stack):
     finally:
         path.write_text(good)
     stack.wait_healthy()
+
+
+@pytest.mark.parametrize("process", ["ingest", "gateway"])
+def test_status_names_who_has_no_database(stack, process):
+    """It runs and answers, and cannot do its work: degraded, until it has a connection again."""
+    role = "probectl_" + process
+    try:
+        stack.sql("ALTER ROLE %s NOLOGIN" % role)
+        stack.sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", (role,))
+        row = stack.wait_for(lambda: (r := stack.status()["by_name"][process])["state"] == "waiting" and r)
+        assert not row["healthy"] and row["note"] == "has no connection to the database"
+        assert stack.status()["exit"] == 3
+    finally:
+        stack.sql("ALTER ROLE %s LOGIN" % role)
+    stack.wait_healthy()
+
+
+def test_status_names_an_agent_without_a_link(stack):
+    """Ingest answers nobody: the agent sees that, and so does who asks for the status."""
+    pid = stack.pid("ingest")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        stack.wait_replaced("agent", stack.kill9("agent"))
+        row = stack.wait_for(lambda: (r := stack.status()["by_name"]["agent"])["state"] == "waiting" and r)
+        assert row["note"].startswith("has no link to the control plane") and not row["healthy"]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    stack.wait_healthy(90)
 
 
 def test_killed_supervisor_is_replaced_and_children_live(stack):
