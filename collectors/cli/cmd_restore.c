@@ -2,7 +2,7 @@
  *
  * cmd_restore.c -- a state directory from a backup; 'probectl up' starts it.
  *
- * The copy goes to pg/data.new, which becomes pg/data by rename only when it is complete, as with
+ * That it is one is kept in the settings for the first 'up'. The copy goes to pg/data.new, which becomes pg/data by rename only when it is complete, as with
  * a new cluster. What 'up' writes, settings, logins and certificates of servers, it writes anew.
  */
 #include <errno.h>
@@ -114,6 +114,8 @@ restore_run(struct cli_args *args)
 	put_key(home, key);
 	copy_cluster(home, from);
 	free(key);
+	home_set(home, HOME_RESTORED, json_true());
+	home_save(home);
 	printf("\nStart it:\n\n  probectl up --home %s\n", home->named);
 	return 0;
 }

@@ -18,7 +18,8 @@
 #define HOME_SUPERUSER      "probectl"
 #define HOME_TENANT         "default"
 #define HOME_ADMIN          "admin@localhost"
-#define HOME_PG_PORT        "5432" /* only a part of the socket's name */
+#define HOME_RESTORED       "restored" /* setting: from a backup, and not started since */
+#define HOME_PG_PORT        "5432"     /* only a part of the socket's name */
 
 struct home_user
 {

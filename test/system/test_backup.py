@@ -3,6 +3,7 @@
 agents. What is wrong with a backup is said before anything is made."""
 import os
 import pathlib
+import re
 import shutil
 
 import pytest
@@ -30,6 +31,7 @@ def backup(old, tmp_path_factory):
     """Of a probectl at work, with a second tenant, an agent elsewhere, and things that happen afterwards."""
     old.cli("tenant", "create", "second", "Second")
     agent = OwnAgent(old, tmp_path_factory.mktemp("agent"), "elsewhere", 3)
+    agent.config.write_text(agent.config.read_text().replace("from_control: false", "from_control: true"))
     agent.start()
     agent.wait(lambda: agent.stored()[0] >= 10, 30, "results of the agent elsewhere")
     folder = str(tmp_path_factory.mktemp("backup") / "one")
@@ -47,6 +49,11 @@ def add_test(stack, name):
 
 def names_of_tests(stack):
     return {item["name"] for item in stack.api("GET", "/v1/tests?limit=100")[1]["items"]}
+
+
+def revisions_of(agent):
+    """Of the control plane's tests, as the agent took them."""
+    return [int(number) for number in re.findall(r"revision (\d+) of the control plane's tests", agent.log.read_text())]
 
 
 def key_of(stack):
@@ -146,8 +153,10 @@ def test_refused_where_a_cluster_is(old, backup):
 def test_goes_on_elsewhere(old, backup, new):
     """The last: it stops the old one and takes its place. What was stored is there, once, each tenant's; what came after is
     not; tokens are good, the audit chain is whole, and agents come back by themselves."""
-    add_test(old, "too late")
     agent, token = backup["agent"], old.token
+    add_test(old, "too late")
+    newest = old.sql("SELECT max(test_revision) FROM probectl.tenant_revision")[0][0]
+    agent.wait(lambda: revisions_of(agent)[-1:] == [newest], 20, "the agent elsewhere has the newest tests")
     old.down()
     new.gateway_listen, new.ingest_listen = old.gateway_listen, old.ingest_listen
     new.cli("restore", "--key", str(key_of(old)), backup["folder"])
@@ -165,6 +174,8 @@ def test_goes_on_elsewhere(old, backup, new):
     agent.wait(lambda: agent.stored()[0] > before[0], 45, "the agent elsewhere delivers again")
     rows, distinct = agent.stored()
     assert rows == distinct
+    # Its tests are older than those it had, and it takes them.
+    agent.wait(lambda: revisions_of(agent)[-1] > newest, 45, "the agent elsewhere takes the tests of the backup")
     wait_new_result(new)
     assert new.cli("audit", "verify").returncode == 0
     wait_for(lambda: new.status()["exit"] == 0, 30, "every process healthy")
