@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: PostgreSQL
 #
-# Documentation keeps step with the code: links lead somewhere, every setting of the
+# Documentation keeps step with the code: links lead somewhere and to the decision they name, every setting of the
 # extension and of each process is described in docs/20-configure.md, every key of
 # a process is in its sample file under deploy/etc, and nothing there is unknown.
 
@@ -92,6 +92,12 @@ while IFS=$'\t' read -r at link; do
 		grep -qx -- "${link#*#}" <<<"$(anchors "$target")" || finding "$at: $link: no such heading"
 	fi
 done < <(links "${pages[@]}")
+
+# A decision is called by the number of its file.
+while IFS=: read -r file line link; do
+	[[ $link =~ decision\ ([0-9]{4})\]\(.*/?([0-9]{4})- && ${BASH_REMATCH[1]} != "${BASH_REMATCH[2]}" ]] &&
+		finding "$file:$line: decision ${BASH_REMATCH[1]} is a link to ${BASH_REMATCH[2]}"
+done < <(grep -HnoE '\[decision [0-9]{4}\]\([^)]*[0-9]{4}-[^)]*\)' -- "${pages[@]}")
 
 # Settings of the extension.
 settings=0

@@ -120,7 +120,11 @@ tree
 printf '# One\n\n[a](nowhere.md) [b](#none) [c](20-configure.md#settings)\n' >docs/page.md
 expect fails check-docs.sh '^docs/page.md:3: nowhere.md leads nowhere'
 expect fails check-docs.sh '^docs/page.md:3: #none: no such heading'
-rm docs/page.md
+mkdir -p docs/decisions
+touch docs/decisions/0002-b.md
+printf '# One\n\n[decision 0001](decisions/0002-b.md)\n' >docs/page.md
+expect fails check-docs.sh '^docs/page.md:3: decision 0001 is a link to 0002'
+rm -r docs/page.md docs/decisions
 printf '\tDefineCustomIntVariable("probectl.some_thing",\n' >src/core/guc.c
 expect fails check-docs.sh '^src/core/guc.c:1: probectl.some_thing is not in'
 printf '# Settings\n\n| `probectl.some_thing` | 1 |\n| `probectl.gone` | 1 |\n' >docs/20-configure.md
