@@ -389,7 +389,7 @@ describe('states of the page', () => {
       assert.equal(await said.innerText(), '');
       assert.equal(await page.locator('.plot-cursor').count(), 0);
       await page.getByText('The chart as a table, newest first').click();
-      assert.ok((await page.locator('.plot-table tbody tr').count()) >= 10);
+      await until('the rows of the table', async () => (await page.locator('.plot-table tbody tr').count()) >= 10);
       await assertAccessible(page, 'chart and its table');
       await page.setViewportSize({ width: 360, height: 740 });
       await assertFits(page);
