@@ -50,8 +50,8 @@
 #include "lib/metrics.h"
 #include "lib/spool.h"
 
-#define SEND_MS          500    /* results of so long share one batch */
-#define SYNC_MS          1000   /* what waits for longer is synced */
+#define SEND_MS          1000   /* results of so long share one batch */
+#define SYNC_MS          1500   /* what waits for longer is synced */
 #define DRAIN_MS         3000   /* how long a stop waits for acknowledgements */
 #define TRIM_MS          10000  /* after what used memory and code that is not needed again */
 #define TRIM_AGAIN_MS    300000 /* and after whatever else may have */

@@ -245,7 +245,10 @@ query_schedule(struct resolver_query *query, long ms)
 {
 	struct timeval tv = clock_timeval(ms * NANO_PER_MS);
 
-	evtimer_add(&query->timer, &tv);
+	if (ms == 0) /* behind what runs now, without a turn of the loop for it */
+		event_active(&query->timer, EV_TIMEOUT, 0);
+	else
+		evtimer_add(&query->timer, &tv);
 }
 
 static void
