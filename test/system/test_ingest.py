@@ -112,6 +112,12 @@ class Blocked:
         self.connection = parts.psycopg2.connect(database.conninfo("postgres"))
         self.cursor = self.connection.cursor()
         self.cursor.execute("LOCK TABLE probectl.stream_position IN ACCESS EXCLUSIVE MODE")
+        self.database = database
+
+    def wait(self):
+        """Until a batch is past the check of its agent and waits for the lock."""
+        wait_until("a batch waits", lambda: self.database.one(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'probectl_ingest' AND wait_event_type = 'Lock'")[0])
 
     def release(self):
         try:
@@ -999,6 +1005,7 @@ def test_a_revoked_agent_among_others_is_cut_alone(world, ingest):
         streams = [producer.stream() for producer in producers]
         for stream in streams:
             stream.send(world.messages.request(1, 1, world.messages.results(2)))
+            blocked.wait()  # the first is let in before the revocation: not the one that is revoked
         wait_until("all of it is there", lambda: one.metric("probectl_ingest_batches_received_total") >= 8)
         with world.database.session(world.tenant) as cursor:
             cursor.execute("SELECT probectl.agent_revoke(%s)", (agents[3].agent,))
