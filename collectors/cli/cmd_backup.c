@@ -7,9 +7,10 @@
  * directory and not in the backup, unless it is asked for: who has both can accept and issue
  * anything.
  */
-#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,12 +23,15 @@
 #include "cli/step.h"
 #include "cli/util.h"
 
-/* An empty folder is as good as none. */
-static void
+/* An empty folder is as good as none. Its whole name: what copies runs in another folder. */
+static char *
 folder_make(const char *dir)
 {
-	if (mkdir(dir, 0700) == 0 || (errno == EEXIST && rmdir(dir) == 0 && mkdir(dir, 0700) == 0))
-		return;
+	char real[PATH_MAX];
+
+	if ((mkdir(dir, 0700) == 0 || (errno == EEXIST && rmdir(dir) == 0 && mkdir(dir, 0700) == 0)) &&
+	    realpath(dir, real))
+		return util_dup(real);
 	if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
 		util_fail(EXIT_USAGE, "%s is there already: a backup goes into a folder of its own", dir);
 	util_fail(EXIT_CANNOT, "could not make %s: %s", dir, strerror(errno));
@@ -71,11 +75,10 @@ static int
 backup_run(struct cli_args *args)
 {
 	struct home *home = home_open(cli_value(args, "home"));
-	const char *dir = args->words[0];
-	char *programs = cluster_programs();
+	char *programs = cluster_programs(), *dir;
 
 	PQfinish(db_connect(home, HOME_DATABASE)); /* says when it does not run */
-	folder_make(dir);
+	dir = folder_make(args->words[0]);
 	copy_cluster(home, programs, dir);
 	cluster_verify(programs, util_fmt("%s/data", dir));
 	if (cli_value(args, "with-key"))

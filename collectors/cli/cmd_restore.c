@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,10 +98,13 @@ put_key(const struct home *home, const char *key)
 static int
 restore_run(struct cli_args *args)
 {
-	const char *dir = args->words[0], *from = util_fmt("%s/data", dir);
-	char *programs = cluster_programs(), *key;
+	char *programs = cluster_programs(), *from, *key;
+	char dir[PATH_MAX]; /* its whole name: what copies runs in another folder */
 	struct home *home;
 
+	if (!realpath(args->words[0], dir))
+		util_fail(EXIT_CANNOT, "%s: %s", args->words[0], strerror(errno));
+	from = util_fmt("%s/data", dir);
 	if (access(util_fmt("%s/PG_VERSION", from), F_OK) != 0)
 		util_fail(EXIT_USAGE, "%s is no backup: there is no %s/PG_VERSION", dir, from);
 	home = home_make(cli_value(args, "home"));

@@ -5,12 +5,18 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 
 import pytest
 
-from conftest import Stack, wait_for
+from conftest import Stack, stack_environment, wait_for
 from test_cli import one_line, wait_new_result
 from test_first_light import OwnAgent
+
+@pytest.fixture
+def new(make_stack):
+    return make_stack()
+
 
 COUNTS = """SELECT tenant_id, (SELECT count(*) FROM probectl.test t WHERE t.tenant_id = n.tenant_id),
                    (SELECT count(*) FROM probectl.result r WHERE r.tenant_id = n.tenant_id),
@@ -70,6 +76,17 @@ def test_without_the_key_and_for_its_owner_alone(old, backup):
     assert os.stat(backup["folder"]).st_mode & 0o077 == 0
 
 
+def test_by_a_name_from_here(old, new, tmp_path):
+    """Copies run in another folder than the caller."""
+    words = [(old, "backup", "--with-key", "here"), (new, "restore", "here")]
+    for stack, *command in words:
+        done = subprocess.run(stack.command(*command), cwd=tmp_path, env=stack_environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done
+    assert (tmp_path / "here" / "data" / "PG_VERSION").exists()
+    assert os.path.exists(new.home + "/pg/data/PG_VERSION")
+    assert not os.path.exists("/here")
+
+
 def test_key_is_copied_when_asked_for(old, backup, tmp_path):
     said = old.cli("backup", "--with-key", str(tmp_path / "two")).stdout
     assert "keep it like the key" in said
@@ -99,11 +116,6 @@ def test_disk_full_leaves_nothing(old, tmp_path):
         assert list(small.iterdir()) == []
     finally:
         os.system("umount %s" % small)
-
-
-@pytest.fixture
-def new(make_stack):
-    return make_stack()
 
 
 def nothing_made(stack):
