@@ -3,9 +3,9 @@
  * cmd_backup.c -- the private cluster, copied while it runs.
  *
  * All that lasts is in PostgreSQL, so a backup is one of the cluster (pg_basebackup), checked against
- * its manifest. pg_dump would be none: what it writes of an extension is that it was there. The envelope key is outside of the data
- * directory and not in the backup, unless it is asked for: who has both can accept and issue
- * anything.
+ * its manifest. pg_dump would be none: what it writes of an extension is that it was there. The
+ * envelope key is outside of the data directory and not in the backup, unless it is asked for: who has
+ * both can accept and issue anything.
  */
 #include <errno.h>
 #include <limits.h>

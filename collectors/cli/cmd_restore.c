@@ -2,8 +2,8 @@
  *
  * cmd_restore.c -- a state directory from a backup; 'probectl up' starts it.
  *
- * That it is one is kept in the settings for the first 'up'. The copy goes to pg/data.new, which becomes pg/data by rename only when it is complete, as with
- * a new cluster. What 'up' writes, settings, logins and certificates of servers, it writes anew.
+ * The copy goes to pg/data.new, which becomes pg/data by rename only when it is complete, as with a new
+ * cluster; the key and, for the first 'up', that it is from a backup are there before. What 'up' writes, settings, logins and certificates of servers, it writes anew.
  */
 #include <errno.h>
 #include <ftw.h>
@@ -85,13 +85,17 @@ copy_cluster(const struct home *home, const char *from)
 	step_done("%s", data);
 }
 
+/* A key that is there may be the only one of a cluster that was moved away. */
 static void
 put_key(const struct home *home, const char *key)
 {
+	const char *path = home_path(home, CLUSTER_KEY);
 	struct util_error err;
 
-	if (!util_write(home_path(home, CLUSTER_KEY), key, KEY_BYTES, 0600, home->postgres.uid,
-	                home->postgres.gid, &err))
+	if (access(path, F_OK) == 0 && memcmp(key_read(path), key, KEY_BYTES) != 0)
+		util_fail(EXIT_CANNOT,
+		          "there is another envelope key in %s: move it away, it may be needed", path);
+	if (!util_write(path, key, KEY_BYTES, 0600, home->postgres.uid, home->postgres.gid, &err))
 		util_fail(EXIT_CANNOT, "%s", err.text);
 }
 
@@ -116,10 +120,9 @@ restore_run(struct cli_args *args)
 	key = key_read(key_find(args, home, dir));
 	cluster_verify(programs, from);
 	put_key(home, key);
-	copy_cluster(home, from);
-	free(key);
 	home_set(home, HOME_RESTORED, json_true());
 	home_save(home);
+	copy_cluster(home, from);
 	printf("\nStart it:\n\n  probectl up --home %s\n", home->named);
 	return 0;
 }

@@ -134,6 +134,16 @@ def test_refused_with_what_is_no_key(backup, new, tmp_path):
     assert nothing_made(new)
 
 
+def test_refused_where_another_key_is(old, backup, new, tmp_path):
+    """It may be the only one of a cluster that was moved away."""
+    new.cli("restore", "--key", str(key_of(old)), backup["folder"])
+    os.rename(new.home + "/pg/data", new.home + "/pg/moved")
+    (tmp_path / "key").write_bytes(bytes(32))
+    done = new.cli("restore", "--key", str(tmp_path / "key"), backup["folder"], check=False)
+    assert done.returncode == 1 and "another envelope key" in done.stderr.splitlines()[-1], done
+    assert key_of(new).read_bytes() == key_of(old).read_bytes() and nothing_made(new)
+
+
 def test_refused_what_is_no_backup(new, tmp_path):
     assert "is no backup" in one_line(new.cli("restore", str(tmp_path), check=False), 2)
     assert nothing_made(new)
